@@ -1,0 +1,261 @@
+"""What torch asks of an optimizer: parameters, groups, state, reloading, gradients found where closures leave them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from homestretch import vectors
+from homestretch.descent.stop import StopReason
+from homestretch.directions.base import Direction, Memory
+from homestretch.errors import UnsupportedError
+from homestretch.objective.base import Function
+from homestretch.objective.closure import ClosureFunction
+from homestretch.preconditioners import Preconditioner
+from homestretch.vectors import Vector
+
+_SCALARS = "descent"  # the key in the first parameter group that holds all scalars
+
+
+def _fresh_scalars() -> dict[str, Any]:
+    return {"iteration": 0, "function_version": -1, "since_best": 0, "spent": 0.0, "elapsed": 0.0, "stop": ""}
+
+
+class TorchContract(Optimizer):
+    """The part of :class:`~homestretch.descent.loop.Descent` that deals with torch.
+
+    Attributes:
+        scalars: All numbers and strings that survive a reload.
+        memory: All vectors that do.
+    """
+
+    direction: Direction
+    preconditioner: Preconditioner
+
+    # torch.amp.GradScaler then hands its scale over as an attribute, so that it can be refused however it is used
+    _step_supports_amp_scaling = True
+
+    def __init__(self, params: Any, *, maximize: bool) -> None:
+        self._bound = False
+        super().__init__(params, {"maximize": maximize})
+        self.param_groups[0].setdefault(_SCALARS, _fresh_scalars())
+        self._sign = -1.0 if maximize else 1.0
+        self._closure: ClosureFunction | None = None
+
+    @property
+    def scalars(self) -> dict[str, Any]:
+        """All numbers and strings that survive a reload."""
+        return self.param_groups[0][_SCALARS]
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The trainable parameters, over all groups in order."""
+        return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why the loop stopped; ``None`` while it goes on."""
+        name = self.scalars["stop"]
+        return StopReason[name] if name else None
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters; everything learned about the old ones alone is forgotten."""
+        super().add_param_group(param_group)
+        for p in self.param_groups[-1]["params"]:
+            _check_parameter(p)
+        if self._bound:
+            self.state.clear()
+            self.param_groups[0][_SCALARS] = _fresh_scalars()
+            self._bound = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as torch keeps it, with the gradient at the current point, so that a reload needs no evaluation."""
+        if self._bound:
+            self.direction.flush()
+            current = self._noted_gradient()
+            for i, p in enumerate(self.memory.parameters):
+                held = current[i] if current else None
+                self.state[p]["gradient"] = torch.zeros_like(p) if held is None else held.detach()
+            self.scalars["fingerprint"] = self._fingerprint() if current and not self._parameters_moved() else math.nan
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a state; the next step goes on bit for bit if the parameters are those it was saved with.
+
+        Raises:
+            ValueError: If the state is not one of this kind of optimizer, or its parameters differ.
+        """
+        groups = state_dict.get("param_groups") or [{}]
+        if _SCALARS not in groups[0]:
+            raise ValueError("state_dict is not that of a homestretch Descent: was it saved from another optimizer?")
+        super().load_state_dict(state_dict)
+        self._bound = False
+        self._versions: list[int] = []
+        if self.state:
+            self._bind()
+
+    # --- binding ---
+
+    def _bind(self) -> None:
+        """Allocate the state, once the first step (or a loaded state) asks for it."""
+        parameters = self.parameters
+        if self._bound and len(parameters) == len(self.memory.parameters):
+            self._local = vectors.locals_of(parameters)
+            if self._local[0].dtype == self._start_buffer[0].dtype:
+                return
+            self.state.clear()  # the parameters were promoted to another dtype
+            self.param_groups[0][_SCALARS] = _fresh_scalars()
+        if not parameters:
+            raise ValueError("params holds no parameter with requires_grad: there is nothing to optimise")
+        self._local = vectors.locals_of(parameters)
+        self._groups = vectors.shard_groups(parameters)
+        self.memory = Memory(parameters, self.state, self.scalars)
+        inverse = self.preconditioner.inverse_diagonal
+        if inverse is not None and self.memory.get("inverse_diagonal") is None:
+            cast = [d.to(p.dtype) for d, p in zip(inverse, self._local, strict=True)]
+            self.memory.set("inverse_diagonal", cast)
+        self.direction.bind(self.memory)
+        self._start_buffer = vectors.clone(self._local)
+        self._gradient_buffer = vectors.zeros_like(self._local)
+        self._versions = []
+        self._grads: list[Tensor | None] = []
+        self._grad_versions: list[int] = []
+        self._bound = True
+
+    def _refuse_scaler(self) -> None:
+        if getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None:
+            raise UnsupportedError(
+                "GradScaler cannot drive a line search: it scales one backward pass a step, a search makes several. Use bf16 "
+                "autocast (no scaler needed) or float32 for the convex phase, and call optimizer.step(closure) without the scaler"
+            )
+
+    # --- the function ---
+
+    def _function(self, closure: Callable[[], Any]) -> Function:
+        """The closure as a function with a meter; ours are used as they are."""
+        if isinstance(closure, Function):
+            self._cheap_loss = True
+            function: Function = closure
+        else:
+            if not callable(closure):
+                raise TypeError(f"closure must be callable, got {type(closure).__name__}")
+            if self._closure is None:
+                self._closure = ClosureFunction(closure, self.parameters)
+            self._closure.closure = closure
+            self._cheap_loss = False
+            function = self._closure
+        return _Negated(function, self.parameters) if self._sign < 0 else function
+
+    def _gradient(self) -> Vector:
+        """Local parts of ``.grad``; parameters that the loss does not use have a zero gradient."""
+        found = []
+        for p in self.memory.parameters:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+            if p.grad.layout != torch.strided:
+                raise UnsupportedError(
+                    f"{self._name(p)} has a sparse gradient ({p.grad.layout}): the convex phase needs dense ones. Build the "
+                    "embedding with sparse=False"
+                )
+            found.append(vectors.local(p.grad))
+        return found
+
+    # --- noticing changes ---
+
+    def _why_stale(self, function: Function) -> str:
+        """Why loss and gradient at hand are not those of the current point; empty if they are."""
+        if "loss" not in self.scalars:
+            return "first evaluation"
+        if self.scalars["function_version"] != function.version:
+            return "the function changed"
+        if not self._versions:
+            return "" if self._restore_gradient() else "the state was reloaded at another point"
+        if self._parameters_moved():
+            return "the parameters were changed between steps"
+        gradient = self._noted_gradient()
+        if gradient is None:
+            return "the gradient was changed between steps"
+        for p, g in zip(self.memory.parameters, gradient, strict=True):
+            p.grad = g
+        return ""
+
+    def _note_parameters(self) -> None:
+        self._versions = [p._version for p in self.memory.parameters]
+        self._grads = [p.grad for p in self.memory.parameters]
+        self._grad_versions = [g._version if g is not None else 0 for g in self._grads]
+
+    def _parameters_moved(self) -> bool:
+        return self._versions != [p._version for p in self.memory.parameters]
+
+    def _noted_gradient(self) -> list[Tensor | None] | None:
+        """The gradient at the current point if nobody has written into it, also after ``zero_grad``."""
+        if not self._grads or self._grad_versions != [g._version if g is not None else 0 for g in self._grads]:
+            return None
+        return self._grads
+
+    def _restore_gradient(self) -> bool:
+        """After a reload: take the saved gradient if the parameters are those it was saved with."""
+        saved = self.memory.get("gradient")
+        if saved is None or self._fingerprint() != self.scalars.get("fingerprint", math.nan):
+            return False
+        for p, g in zip(self.memory.parameters, saved, strict=True):
+            p.grad = g.clone()
+        self._note_parameters()
+        return True
+
+    def _fingerprint(self) -> float:
+        return vectors.dot(self._local, self._local, self._groups)
+
+    # --- stopping ---
+
+    def _stop(self, reason: StopReason) -> None:
+        self.scalars["stop"] = reason.name
+
+    def _forget_stop(self) -> None:
+        self.scalars["stop"] = ""
+        self.scalars["since_best"] = 0
+
+    def _name(self, parameter: Tensor) -> str:
+        for group in self.param_groups:
+            for i, p in enumerate(group["params"]):
+                if p is parameter:
+                    names = group.get("param_names")
+                    return f"parameter {names[i] if names else i} of shape {tuple(p.shape)}"
+        return "a parameter"
+
+
+class _Negated:
+    """A function to maximise, as one to minimise."""
+
+    def __init__(self, function: Function, parameters: list[Tensor]) -> None:
+        self._function = function
+        self._parameters = parameters
+        self.meter = function.meter
+        self.version = function.version
+
+    def __call__(self) -> Tensor:
+        loss = self._function()
+        for p in self._parameters:
+            if p.grad is not None:
+                p.grad.neg_()
+        return -loss
+
+    def loss(self) -> float:
+        return -self._function.loss()
+
+
+def _check_parameter(p: Tensor) -> None:
+    if p.is_complex():
+        raise ValueError(
+            f"a parameter of shape {tuple(p.shape)} is complex ({p.dtype}): optimise torch.view_as_real of it instead"
+        )
+    if p.dtype in (torch.float16, torch.bfloat16):
+        raise ValueError(
+            f"a parameter of shape {tuple(p.shape)} has dtype {p.dtype}, too short for the steps of a convex phase: keep float32 "
+            "parameters and use autocast inside the closure"
+        )

@@ -1,0 +1,328 @@
+"""The one loop of the convex phase: direction, search, accept or recover, record, with a stop reason."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from homestretch import vectors
+from homestretch.descent.contract import TorchContract
+from homestretch.descent.rounding import allowance, watch_dtype
+from homestretch.descent.stop import StopReason, from_search
+from homestretch.directions.base import Direction, Point, Proposal, Step
+from homestretch.errors import NonFiniteError
+from homestretch.history import History, IterationRecord
+from homestretch.line import Line, Search, SearchResult, SearchStatus
+from homestretch.objective.base import Function
+from homestretch.preconditioners import Identity, Preconditioner, adam_moments
+
+_PATIENCE = 20  # iterations without a new lowest loss before the loop says that only noise is left
+_MAX_PROPOSALS = 60  # proposals in one iteration, for damped methods that see many rejections
+
+
+class Descent(TorchContract):
+    r"""A torch optimizer that minimises a fixed function by a direction and a line search.
+
+    One :meth:`step` is one iteration: the direction proposes, the search picks a step along it, and the point is
+    committed if its loss is finite and not above the lowest one so far by more than the rounding allowance. Where the
+    search finds nothing, the direction is told (:meth:`Direction.reject`) and may propose again; when it has nothing more
+    to offer the loop stops and says why in :attr:`stop_reason`. ``step`` returns the accepted loss and leaves ``.grad``
+    at the accepted point.
+
+    The function must be the same at every call. If it changed, call :meth:`renew`. Parameters changed by others between
+    steps are noticed by their tensor versions.
+
+    Args:
+        params: Parameters, groups of them or named parameters, as for any torch optimizer.
+        direction: The method.
+        search: The line search.
+        preconditioner: An approximation of the Hessian to start from; see :meth:`adopt`.
+        rounding: Relative allowance for rounding in the loss; by default what the coarsest dtype seen in the first
+            evaluation (autocast's included) can resolve.
+        gradient_tolerance: Stop when the gradient norm is below this times the first one seen; 0 never.
+        target_loss: Stop at this loss.
+        budget: Stop when this many gradient-equivalents have been spent.
+        seconds: Stop after this much wall time.
+        maximize: Maximise the function.
+
+    Raises:
+        ValueError: If a number is out of range.
+        NonFiniteError: At the first step, if loss or gradient are not finite at the start.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        direction: Direction,
+        search: Search,
+        *,
+        preconditioner: Preconditioner | None = None,
+        rounding: float | None = None,
+        gradient_tolerance: float = 0.0,
+        target_loss: float | None = None,
+        budget: float | None = None,
+        seconds: float | None = None,
+        maximize: bool = False,
+    ) -> None:
+        for name, value in (
+            ("rounding", rounding),
+            ("gradient_tolerance", gradient_tolerance),
+            ("budget", budget),
+            ("seconds", seconds),
+        ):
+            if value is not None and not value >= 0.0:
+                raise ValueError(f"{name} must not be negative, got {value}")
+        self.direction = direction
+        self.search = search
+        self.preconditioner: Preconditioner = preconditioner or Identity()
+        self.gradient_tolerance = gradient_tolerance
+        self.target_loss = target_loss
+        self.budget = budget
+        self.seconds = seconds
+        self.history = History()
+        self._rounding = rounding
+        super().__init__(params, maximize=maximize)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> float | None:  # type: ignore[override]
+        """One iteration.
+
+        Args:
+            closure: Computes the loss, calls ``backward`` and returns the loss; or an ``Objective``. ``None`` only
+                allocates the state, as torch's distributed checkpoints ask.
+
+        Returns:
+            The accepted loss.
+        """
+        self._refuse_scaler()
+        self._bind()
+        if closure is None:
+            return None
+        function = self._function(closure)
+        started, spent = time.perf_counter(), function.meter.gradient_equivalents
+        point = self._current(function)
+        if self.stop_reason is None:
+            self._stop_if_done(function, point)
+        if self.stop_reason is None:
+            self._iterate(function, point)
+        self.scalars["spent"] = float(self.scalars["spent"]) + function.meter.gradient_equivalents - spent
+        self.scalars["elapsed"] = float(self.scalars["elapsed"]) + time.perf_counter() - started
+        return self._sign * float(self.scalars["loss"])
+
+    def minimize(self, closure: Callable[[], Any], iterations: int) -> float:
+        """Make up to ``iterations`` steps, fewer if the loop stops; returns the loss."""
+        if iterations < 1:
+            raise ValueError(f"iterations must be positive, got {iterations}")
+        loss = math.nan
+        for _ in range(iterations):
+            loss = float(self.step(closure) or 0.0)
+            if self.stop_reason is not None:
+                break
+        return loss
+
+    def adopt(self, first: Optimizer) -> str:
+        """Take over what another optimizer learned: its second moments become the preconditioner.
+
+        Returns:
+            A sentence that says what was taken over.
+        """
+        found = adam_moments(first, self.parameters)
+        if found is None:
+            return f"{type(first).__name__} keeps no second moments: no preconditioner"
+        self.preconditioner = found
+        if self._bound:
+            self.memory.set("inverse_diagonal", found.inverse_diagonal or [])
+        return f"preconditioner diag(sqrt(v) + eps) from {type(first).__name__}'s second moments"
+
+    def renew(self) -> None:
+        """Tell the loop that the function has changed: it is evaluated again before the next iteration."""
+        self.scalars["function_version"] = -1
+
+    # --- the current point ---
+
+    def _current(self, function: Function) -> Point:
+        """The point with its loss and gradient, evaluated only if something changed since the last step."""
+        changed = self._why_stale(function)
+        if changed:
+            self._evaluate(function)
+            self._forget_stop()
+            if changed != "first evaluation":
+                self.direction.renew(self._point(function))
+        return self._point(function)
+
+    def _evaluate(self, function: Function) -> None:
+        if self._rounding is None and "rounding" not in self.scalars:
+            loss, dtype = watch_dtype(function)
+            self.scalars["rounding"] = allowance(dtype or torch.float32)
+        else:
+            loss = function()
+        gradient_norm = vectors.norm(self._gradient(), self._groups)
+        if not (math.isfinite(float(loss)) and math.isfinite(gradient_norm)):
+            raise NonFiniteError(
+                f"the convex phase cannot start: loss {float(loss)}, gradient norm {gradient_norm}. Go back to a point with a "
+                "finite loss, lower the learning rate of the first phase, or clip its gradients"
+            )
+        self.scalars.update(best_loss=float(loss), since_best=0, first_gradient_norm=gradient_norm)
+        self.memory.drop("best")
+        self._remember(function, float(loss), gradient_norm)
+
+    def _point(self, function: Function) -> Point:
+        inverse = self.memory.get("inverse_diagonal")
+        return Point(self._local, self._gradient(), float(self.scalars["loss"]), inverse, function, self._groups)
+
+    # --- one iteration ---
+
+    def _iterate(self, function: Function, point: Point) -> None:
+        started = time.perf_counter()
+        norm_before = float(self.scalars["gradient_norm"])
+        vectors.copy_(self._start_buffer, self._local)
+        vectors.copy_(self._gradient_buffer, point.gradient)
+        forwards = gradients = 0
+        reasons: list[str] = []
+        for _ in range(_MAX_PROPOSALS):
+            proposal = self.direction.propose(point)
+            if proposal.restart:
+                reasons.append(proposal.restart)
+            line = self._line(function, point, proposal)
+            result = self.search(line) if line.start_slope < 0.0 else _no_search(line)
+            step = self._commit(line, result, proposal)
+            forwards, gradients = forwards + line.forwards, gradients + line.gradients
+            if step.length > 0.0:
+                self._accept(function, step)
+                break
+            self._back(point)
+            if not self.direction.reject(step, point):
+                self._stop(from_search(result.status))
+                break
+        else:
+            self._stop(StopReason.LIMIT)
+        seconds = time.perf_counter() - started
+        self._record(function, result, proposal, step, (forwards, gradients), reasons, norm_before, seconds)
+
+    def _line(self, function: Function, point: Point, proposal: Proposal) -> Line:
+        slope = proposal.slope
+        if slope is None:
+            (slope,) = point.dots((self._gradient_buffer, proposal.vector))
+        return Line(
+            function, self._local, self._gradient, self._start_buffer, proposal.vector,
+            loss=point.loss, slope=slope, first_step=proposal.first_step, scaled=proposal.scaled, noise=self._noise(point.loss),
+            groups=self._groups, cheap_loss=self._cheap_loss,
+        )  # fmt: skip
+
+    def _commit(self, line: Line, result: SearchResult, proposal: Proposal) -> Step:
+        """Move to the search's step if it is acceptable; a step of length 0 says that it is not."""
+        length = result.step if result.step > 0.0 else line.best()[0]
+        loss, slope = (line.start_loss, line.start_slope)
+        if length > 0.0:
+            loss, slope = line.commit(length)
+            ceiling = float(self.scalars["best_loss"]) + line.noise
+            if not (math.isfinite(loss) and math.isfinite(slope) and loss <= ceiling):
+                length = 0.0
+        predicted = proposal.predicted_decrease
+        gain = (line.start_loss - loss) / predicted if predicted else math.nan
+        return Step(
+            length, proposal.vector, self._gradient_buffer, self._gradient(),
+            line.start_loss, loss, line.start_slope, slope, gain,
+        )  # fmt: skip
+
+    def _accept(self, function: Function, step: Step) -> None:
+        gradient_norm = vectors.norm(step.gradient_after, self._groups)
+        self._keep_best(step.loss_after)
+        self._remember(function, step.loss_after, gradient_norm)
+        self.direction.accept(step, self._point(function))
+
+    def _back(self, point: Point) -> None:
+        """Return to the start of the iteration, gradient included."""
+        vectors.copy_(self._local, self._start_buffer)
+        vectors.copy_(self._gradient(), self._gradient_buffer)
+        point.gradient = self._gradient()
+
+    def _keep_best(self, loss: float) -> None:
+        """Steps within the rounding allowance may go up: the lowest point is then kept aside."""
+        if loss < float(self.scalars["best_loss"]):
+            self.memory.drop("best")
+            self.scalars.update(best_loss=loss, since_best=0)
+            return
+        if self.memory.get("best") is None and float(self.scalars["loss"]) == self.scalars["best_loss"]:
+            self.memory.set("best", vectors.clone(self._start_buffer))
+        self.scalars["since_best"] = int(self.scalars["since_best"]) + 1
+
+    def _remember(self, function: Function, loss: float, gradient_norm: float) -> None:
+        self.scalars.update(loss=loss, gradient_norm=gradient_norm, function_version=function.version)
+        self._note_parameters()
+
+    def _noise(self, loss: float) -> float:
+        return float(self.scalars["rounding"] if self._rounding is None else self._rounding) * abs(loss)
+
+    # --- stopping ---
+
+    def _stop_if_done(self, function: Function, point: Point) -> None:
+        """Stop for the reasons that need no search."""
+        scalars = self.scalars
+        norm = float(scalars["gradient_norm"])
+        reasons = (
+            (norm == 0.0, StopReason.GRADIENT_ZERO),
+            (norm <= self.gradient_tolerance * float(scalars["first_gradient_norm"]), StopReason.GRADIENT_SMALL),
+            (self.target_loss is not None and self._reached(point.loss), StopReason.TARGET),
+            (int(scalars["since_best"]) >= _PATIENCE, StopReason.NO_PROGRESS),
+            (self.budget is not None and float(scalars["spent"]) >= self.budget, StopReason.BUDGET),
+            (self.seconds is not None and float(scalars["elapsed"]) >= self.seconds, StopReason.SECONDS),
+        )
+        for met, reason in reasons:
+            if met:
+                self._stop(reason)
+                self._restore_best(function)
+                return
+
+    def _reached(self, loss: float) -> bool:
+        return loss <= self._sign * float(self.target_loss or 0.0)
+
+    def _restore_best(self, function: Function) -> None:
+        best = self.memory.get("best")
+        if best is not None and float(self.scalars["loss"]) > float(self.scalars["best_loss"]):
+            vectors.copy_(self._local, vectors.locals_of(best))
+            loss = float(function())
+            self._remember(function, loss, vectors.norm(self._gradient(), self._groups))
+        self.memory.drop("best")
+
+    # --- the record ---
+
+    def _record(
+        self, function: Function, result: SearchResult, proposal: Proposal, step: Step,
+        evaluations: tuple[int, int], reasons: list[str], norm_before: float, seconds: float,
+    ) -> None:  # fmt: skip
+        self.scalars["iteration"] = int(self.scalars["iteration"]) + 1
+        length = vectors.norm(step.direction, self._groups)
+        extra = dict(proposal.extra)
+        if not math.isnan(step.gain_ratio):
+            extra["gain_ratio"] = step.gain_ratio
+        self.history.append(
+            IterationRecord(
+                iteration=int(self.scalars["iteration"]),
+                loss=self._sign * float(self.scalars["loss"]),
+                gradient_norm=float(self.scalars["gradient_norm"]),
+                step=step.length,
+                first_step=proposal.first_step,
+                slope=step.slope_before,
+                cosine=-step.slope_before / (length * norm_before) if length * norm_before > 0.0 else math.nan,
+                beta=extra.pop("beta", math.nan),
+                forwards=evaluations[0],
+                gradients=evaluations[1],
+                search_status=result.status.name.lower(),
+                restart="; ".join(reasons),
+                stop=self.stop_reason.name.lower() if self.stop_reason else "",
+                gradient_equivalents=function.meter.gradient_equivalents,
+                seconds=seconds,
+                extra=extra,
+            )
+        )
+
+
+def _no_search(line: Line) -> SearchResult:
+    """The direction does not go downhill: nothing to search."""
+    return SearchResult(0.0, line.start_loss, None, SearchStatus.NO_DECREASE)

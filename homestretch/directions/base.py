@@ -1,0 +1,172 @@
+"""The contract between the one loop of the convex phase and the methods that propose directions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch.distributed as dist
+from torch import Tensor
+
+from homestretch import vectors
+from homestretch.objective.base import Function
+from homestretch.vectors import Vector
+
+
+@dataclass
+class Point:
+    """The current point, as a direction sees it.
+
+    Attributes:
+        parameters: Local parts of the parameters.
+        gradient: Local parts of the gradient.
+        loss: The loss.
+        inverse_diagonal: Diagonal of the preconditioner's inverse, ``None`` for the identity.
+        function: The function, for products (Hessian, Gauss-Newton, Jacobian) where it has them.
+        groups: Process groups over which inner products are summed.
+    """
+
+    parameters: Vector
+    gradient: Vector
+    loss: float
+    inverse_diagonal: Vector | None
+    function: Function
+    groups: Sequence[dist.ProcessGroup] = ()
+
+    def dots(self, *pairs: tuple[Sequence[Tensor], Sequence[Tensor]]) -> list[float]:
+        """Inner products, all in one all-reduce."""
+        return vectors.dots(pairs, self.groups)
+
+
+@dataclass
+class Proposal:
+    """A direction to search along.
+
+    Attributes:
+        vector: The direction, one tensor a parameter. The loop does not change it.
+        first_step: The step to try first.
+        scaled: Whether the method knows its own step length, so that ``first_step`` is more than a guess.
+        slope: Its inner product with the gradient, if known.
+        predicted_decrease: For damped methods, the decrease that the method's model promises at step 1 (positive).
+        restart: Why the method started afresh, empty if it did not.
+        extra: Numbers for the record: ``beta``, ``damping``, ``radius``, ``inner_iterations``.
+    """
+
+    vector: Vector
+    first_step: float
+    scaled: bool = False
+    slope: float | None = None
+    predicted_decrease: float | None = None
+    restart: str = ""
+    extra: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Step:
+    """What came of a proposal.
+
+    Attributes:
+        length: Accepted step along the direction; 0 if the proposal was rejected.
+        direction: The direction.
+        gradient_before: Gradient at the start. A method may overwrite it.
+        gradient_after: Gradient at the new point.
+        loss_before: Loss at the start.
+        loss_after: Loss at the new point.
+        slope_before: Directional derivative at the start.
+        slope_after: Directional derivative at the new point.
+        gain_ratio: Actual over predicted decrease, NaN where none was predicted.
+    """
+
+    length: float
+    direction: Vector
+    gradient_before: Vector
+    gradient_after: Vector
+    loss_before: float
+    loss_after: float
+    slope_before: float
+    slope_after: float
+    gain_ratio: float = math.nan
+
+
+class Memory:
+    """A method's state, held where torch's optimizers hold theirs.
+
+    Vectors live in ``optimizer.state[parameter][name]``, scalars (floats, ints, strings, and lists of them) in a
+    dictionary inside ``param_groups``, so that every way torch has to save an optimizer saves them.
+
+    Args:
+        parameters: The parameters (as the optimizer knows them).
+        state: The optimizer's ``state``.
+        scalars: The dictionary for scalars.
+    """
+
+    def __init__(
+        self, parameters: Sequence[Tensor], state: MutableMapping[Tensor, dict[str, Any]], scalars: dict[str, Any]
+    ) -> None:
+        self.parameters = parameters
+        self.scalars = scalars
+        self._state = state
+
+    def get(self, name: str) -> Vector | None:
+        """The local parts of the vector stored under ``name``, one tensor a parameter, or ``None``."""
+        found = [self._state[p].get(name) for p in self.parameters]
+        return None if any(t is None for t in found) else [vectors.local(t) for t in found if t is not None]
+
+    def need(self, name: str, make: Callable[[Tensor], Tensor]) -> Vector:
+        """The vector stored under ``name``, made by ``make`` from each local parameter the first time."""
+        if self.get(name) is None:
+            self.set(name, [make(p) for p in vectors.locals_of(self.parameters)])
+        return self.get(name) or []
+
+    def set(self, name: str, vector: Sequence[Tensor]) -> None:
+        """Store a vector of local tensors; beside sharded parameters they become sharded tensors too."""
+        for p, t in zip(self.parameters, vector, strict=True):
+            self._state[p][name] = vectors.sharded_like(t, p)
+
+    def drop(self, name: str) -> None:
+        """Forget a vector."""
+        for p in self.parameters:
+            self._state[p].pop(name, None)
+
+
+class Direction(Protocol):
+    """A method of the convex phase.
+
+    The loop calls :meth:`bind` once, :meth:`propose` at every point, then :meth:`accept` or :meth:`reject`. All state
+    that must survive a reload lives in the :class:`Memory` it was bound to.
+
+    Attributes:
+        name: Short name for records.
+    """
+
+    name: str
+
+    def bind(self, memory: Memory) -> None:
+        """Take over the memory and allocate all state, so that a checkpoint can be loaded into it."""
+        ...
+
+    def flush(self) -> None:
+        """Write to the memory what is kept elsewhere, as a checkpoint is about to be made."""
+        ...
+
+    def propose(self, point: Point) -> Proposal:
+        """A direction at ``point``."""
+        ...
+
+    def accept(self, step: Step, point: Point) -> None:
+        """The step was taken; ``point`` is the new point."""
+        ...
+
+    def reject(self, step: Step, point: Point) -> bool:
+        """The proposal led nowhere; ``point`` is unchanged. Returns whether another :meth:`propose` is worth trying."""
+        ...
+
+    def renew(self, point: Point) -> None:
+        """The function has changed; keep what still holds."""
+        ...
+
+    def reset(self) -> None:
+        """Forget everything learned, so that the next proposal is the (preconditioned) steepest descent."""
+        ...

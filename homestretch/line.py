@@ -1,0 +1,216 @@
+r"""The objective along one direction: all that a line search may see.
+
+.. math:: \phi(a) = f(x + a d), \qquad \phi'(a) = \langle \nabla f(x + a d), d \rangle
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import torch.distributed as dist
+from torch import Tensor
+
+from homestretch import vectors
+from homestretch.objective.base import Function
+from homestretch.vectors import Vector
+
+
+class SearchStatus(Enum):
+    """How a line search ended; the value is a sentence for the record."""
+
+    CONVERGED = "the step meets the search's conditions"
+    ROUNDING = "the step meets them as far as rounding lets losses be told apart"
+    LIMIT = "the search used up its evaluations; its best step is returned"
+    NO_DECREASE = "no step with a lower loss was found"
+    NON_FINITE = "every step tried gave a loss or gradient that is not finite"
+    UNBOUNDED = "the loss fell below every bound along the direction"
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search returns.
+
+    Attributes:
+        step: The step found, 0 if none is better than the start.
+        loss: Loss there.
+        slope: Directional derivative there, ``None`` if the search did not evaluate it.
+        status: How the search ended.
+    """
+
+    step: float
+    loss: float
+    slope: float | None
+    status: SearchStatus
+
+
+class LineFunction(Protocol):
+    """What a search may ask for.
+
+    Attributes:
+        start_loss: Loss at step 0.
+        start_slope: Directional derivative at step 0, negative.
+        first_step: The step to try first, positive.
+        scaled: Whether ``first_step`` comes from a method that knows its own step length.
+        noise: Differences of losses smaller than this cannot be told from rounding.
+        cheap_loss: Whether :meth:`loss` costs less than :meth:`loss_and_slope`.
+    """
+
+    start_loss: float
+    start_slope: float
+    first_step: float
+    scaled: bool
+    noise: float
+    cheap_loss: bool
+
+    def loss(self, step: float) -> float:
+        """Loss at ``step``; infinite where it is not finite."""
+        ...
+
+    def loss_and_slope(self, step: float) -> tuple[float, float]:
+        """Loss and directional derivative at ``step``; infinite and NaN where either is not finite."""
+        ...
+
+
+class Search(Protocol):
+    """A line search: how far to go along a line."""
+
+    def __call__(self, line: LineFunction) -> SearchResult:
+        """Find a step. Must not change anything but through ``line``."""
+        ...
+
+
+class Line:
+    """A line through the parameter space of a function.
+
+    Moves the parameters while it is evaluated; :meth:`commit` leaves them at one of the steps with ``.grad`` filled, and
+    :meth:`restore` puts them back. The gradient of the best step so far is kept only while a later trial would
+    overwrite it.
+
+    Args:
+        function: The function to minimise.
+        parameters: Local parts of the parameters, moved in place.
+        gradient: Returns the local parts of the current ``.grad``.
+        start: Buffer that holds the start; it must equal the parameters now.
+        direction: The direction, left alone.
+        loss: Loss at the start.
+        slope: Directional derivative at the start.
+        first_step: The step to try first.
+        scaled: Whether that is more than a guess.
+        noise: Rounding allowance of the loss.
+        groups: Process groups over which inner products are summed.
+        cheap_loss: Whether the function can be evaluated without its gradient at a lower price.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        parameters: Sequence[Tensor],
+        gradient: GradientReader,
+        start: Vector,
+        direction: Vector,
+        *,
+        loss: float,
+        slope: float,
+        first_step: float,
+        scaled: bool = False,
+        noise: float,
+        groups: Sequence[dist.ProcessGroup] = (),
+        cheap_loss: bool = True,
+    ) -> None:
+        self.start_loss = loss
+        self.start_slope = slope
+        self.first_step = first_step
+        self.scaled = scaled
+        self.noise = noise
+        self.cheap_loss = cheap_loss
+        self.forwards = 0
+        self.gradients = 0
+        self._function = function
+        self._parameters = parameters
+        self._gradient = gradient
+        self._start = start
+        self._direction = direction
+        self._groups = groups
+        self._at = 0.0
+        self._graded: _Graded | None = None  # the step whose gradient is in .grad
+        self._kept: _Graded | None = None  # the best step with a gradient, copied before .grad is overwritten
+        self.seen: dict[float, float] = {0.0: loss}
+
+    def loss(self, step: float) -> float:
+        """Loss at ``step``: forward only where the function can."""
+        if not self.cheap_loss:
+            return self.loss_and_slope(step)[0]
+        self._move(step)
+        self.forwards += 1
+        return self._remember(step, self._function.loss())
+
+    def loss_and_slope(self, step: float) -> tuple[float, float]:
+        """Loss and directional derivative at ``step``."""
+        self._save_if_best()
+        self._move(step)
+        self.gradients += 1
+        loss = float(self._function())
+        slope = vectors.dot(self._gradient(), self._direction, self._groups)
+        if not (math.isfinite(loss) and math.isfinite(slope)):
+            self._graded = None
+            unbounded = loss == -math.inf
+            return self._remember(step, loss if unbounded else math.inf), math.nan
+        self._graded = _Graded(step, self._remember(step, loss), slope, None)
+        return loss, slope
+
+    def commit(self, step: float) -> tuple[float, float]:
+        """Leave the parameters at ``step`` with ``.grad`` filled; returns loss and directional derivative there."""
+        if self._graded is not None and self._graded.step == step:
+            self._move(step)
+            return self._graded.loss, self._graded.slope
+        if self._kept is not None and self._kept.step == step and self._kept.gradient is not None:
+            self._move(step)
+            vectors.copy_(self._gradient(), self._kept.gradient)
+            return self._kept.loss, self._kept.slope
+        return self.loss_and_slope(step)
+
+    def restore(self) -> None:
+        """Put the parameters back to the start, bit for bit. ``.grad`` is not restored."""
+        vectors.copy_(self._parameters, self._start)
+        self._at = 0.0
+
+    def best(self) -> tuple[float, float]:
+        """The step with the lowest loss seen, and that loss."""
+        step = min(self.seen, key=lambda a: (self.seen[a], a))
+        return step, self.seen[step]
+
+    def _move(self, step: float) -> None:
+        if step != self._at:
+            vectors.assign_sum_(self._parameters, self._start, self._direction, step)
+            self._at = step
+
+    def _remember(self, step: float, loss: float) -> float:
+        loss = loss if math.isfinite(loss) or loss == -math.inf else math.inf
+        self.seen[step] = loss
+        return loss
+
+    def _save_if_best(self) -> None:
+        graded = self._graded
+        if graded is None or (self._kept is not None and self._kept.loss <= graded.loss):
+            return
+        self._kept = _Graded(graded.step, graded.loss, graded.slope, vectors.clone(self._gradient()))
+
+
+class GradientReader(Protocol):
+    """Returns the local parts of the current gradient."""
+
+    def __call__(self) -> Vector:
+        """The gradient, one tensor a parameter."""
+        ...
+
+
+@dataclass
+class _Graded:
+    step: float
+    loss: float
+    slope: float
+    gradient: Vector | None

@@ -1,0 +1,146 @@
+"""Batches of a data set: a fixed partition for full passes, a seeded shuffle for mini-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+
+_DEFAULT_BATCH = 512  # the source's mini-batch (Hrycej et al. 2025)
+
+
+class Batches(Protocol):
+    """A finite data set that can be walked in a fixed partition or in a shuffled one."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        ...
+
+    def full(self) -> Iterator[tuple[Any, int]]:
+        """Micro-batches and their sizes, the same partition every time."""
+        ...
+
+    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Any, int]]:
+        """Mini-batches and their sizes in an order that depends on ``seed`` and ``epoch`` alone."""
+        ...
+
+    def subset(self, samples: int, seed: int) -> Batches:
+        """The first ``samples`` of one fixed shuffle: nested in every larger subset."""
+        ...
+
+
+class TensorBatches:
+    """Samples held as tensors, on whatever device they lie: batches are slices, no worker processes, no copies."""
+
+    def __init__(self, tensors: tuple[Tensor, ...], batch_size: int, micro_batch: int) -> None:
+        lengths = {len(t) for t in tensors}
+        if len(lengths) != 1:
+            raise ValueError(f"data: inputs and targets must have the same length, got {sorted(lengths)}")
+        if 0 in lengths:
+            raise ValueError("data must hold at least one sample, got none")
+        self.tensors = tensors
+        self.batch_size = batch_size
+        self.micro_batch = micro_batch
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def full(self) -> Iterator[tuple[Any, int]]:
+        """Slices of ``micro_batch`` samples in order, the last one shorter where needed."""
+        for start in range(0, len(self), self.micro_batch):
+            batch = tuple(t[start : start + self.micro_batch] for t in self.tensors)
+            yield batch, len(batch[0])
+
+    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Any, int]]:
+        """Mini-batches of one permutation."""
+        order = permutation(len(self), seed, epoch)
+        orders = {t.device: order.to(t.device) for t in self.tensors}
+        for start in range(0, len(self), self.batch_size):
+            stop = min(start + self.batch_size, len(self))
+            yield tuple(t[orders[t.device][start:stop]] for t in self.tensors), stop - start
+
+    def subset(self, samples: int, seed: int) -> TensorBatches:
+        """The first ``samples`` of one fixed shuffle."""
+        chosen = _first(samples, len(self), seed)
+        part = tuple(t[chosen.to(t.device)] for t in self.tensors)
+        return TensorBatches(part, self.batch_size, self.micro_batch)
+
+
+class DatasetBatches:
+    """A map-style data set read through torch's ``DataLoader``, with its collation and workers."""
+
+    def __init__(self, dataset: Dataset[Any], batch_size: int, micro_batch: int, loader: dict[str, Any]) -> None:
+        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+            raise TypeError(
+                f"data must be a map-style data set with a length, got {type(dataset).__name__}: "
+                "a full pass has to see every sample exactly once"
+            )
+        if not len(dataset):  # type: ignore[arg-type]
+            raise ValueError("data must hold at least one sample, got an empty data set")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.micro_batch = micro_batch
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def full(self) -> Iterator[tuple[Any, int]]:
+        """Micro-batches in the data set's order."""
+        yield from self._walk(range(len(self)), self.micro_batch)
+
+    def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Any, int]]:
+        """Mini-batches of one permutation."""
+        yield from self._walk(permutation(len(self), seed, epoch).tolist(), self.batch_size)
+
+    def subset(self, samples: int, seed: int) -> DatasetBatches:
+        """The first ``samples`` of one fixed shuffle."""
+        part = Subset(self.dataset, _first(samples, len(self), seed).tolist())
+        return DatasetBatches(part, self.batch_size, self.micro_batch, self._loader)
+
+    def _walk(self, order: Any, size: int) -> Iterator[tuple[Any, int]]:
+        loader = DataLoader(self.dataset, sampler=order, batch_size=size, drop_last=False, **self._loader)
+        left = len(self)
+        for batch in loader:
+            yield batch, min(size, left)
+            left -= size
+
+
+def as_batches(data: Any, *, batch_size: int | None, micro_batch: int | None) -> Batches:
+    """Read what a user may give as data.
+
+    Raises:
+        TypeError: If ``data`` is of no known kind.
+        ValueError: If it is empty or a size is not positive.
+    """
+    for name, value in (("batch_size", batch_size), ("micro_batch", micro_batch)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be a positive number of samples, got {value}")
+    if isinstance(data, DataLoader):
+        size = batch_size or data.batch_size or _DEFAULT_BATCH
+        kept = {k: getattr(data, k) for k in ("collate_fn", "num_workers", "pin_memory", "worker_init_fn")}
+        return DatasetBatches(data.dataset, size, micro_batch or size, kept)
+    size = batch_size or _DEFAULT_BATCH
+    if isinstance(data, torch.utils.data.TensorDataset):
+        return TensorBatches(data.tensors, size, micro_batch or size)
+    if isinstance(data, Dataset):
+        return DatasetBatches(data, size, micro_batch or size, {})
+    if isinstance(data, (tuple, list)) and data and all(isinstance(t, Tensor) for t in data):
+        return TensorBatches(tuple(data), size, micro_batch or size)
+    raise TypeError(f"data must be a pair of tensors, a map-style Dataset or a DataLoader, got {type(data).__name__}")
+
+
+def permutation(count: int, seed: int, epoch: int) -> Tensor:
+    """A permutation of ``count`` that depends on (seed, epoch) alone, the same on every device."""
+    # The two numbers are mixed so that (seed 1, epoch 2) and (seed 2, epoch 1) give different orders.
+    generator = torch.Generator().manual_seed((seed * 0x9E3779B1 + epoch * 0x85EBCA77 + 1) % 2**63)
+    return torch.randperm(count, generator=generator)
+
+
+def _first(samples: int, count: int, seed: int) -> Tensor:
+    if not 1 <= samples <= count:
+        raise ValueError(f"samples must be between 1 and the size of the data, {count}, got {samples}")
+    return permutation(count, seed, -1)[:samples]

@@ -1,0 +1,221 @@
+r"""The loss of a model over a whole data set: exact, in bounded memory, counted.
+
+.. math:: f(\theta) = \frac{1}{N} \sum_{i=1}^{N} \ell(m_\theta(x_i), t_i)
+
+A mean over micro-batches of unequal size is not the mean over the data, so every micro-batch is weighted by its share.
+The loss is added up in float64; the gradient is accumulated by autograd in the dtype of the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from homestretch.cost import CostMeter
+from homestretch.errors import NondeterministicLossError
+from homestretch.objective.batches import Batches, as_batches
+from homestretch.objective.modes import full_pass_mode, suspects, training_mode
+
+Loss = Callable[[Any, Any], Tensor]
+_MODES = ("eval", "train")
+
+
+class MiniBatch:
+    """A torch closure for one mini-batch.
+
+    Attributes:
+        fraction: The share of the data set it covers: its weight in an average over the epoch.
+    """
+
+    def __init__(self, objective: Objective, batch: Any, fraction: float) -> None:
+        self.fraction = fraction
+        self._objective = objective
+        self._batch = batch
+
+    def __call__(self) -> Tensor:
+        """The mean loss of the mini-batch as a 0-d tensor; fills ``.grad`` with its gradient."""
+        objective = self._objective
+        objective.zero_grad()
+        with torch.enable_grad():
+            loss = objective.batch_loss(self._batch)
+            loss.backward()
+        objective.meter.count_gradient(objective.portion * self.fraction)
+        return loss.detach()
+
+
+class Objective:
+    """The mean loss of ``model`` over ``data``, usable as a torch closure.
+
+    Example:
+        >>> objective = Objective(model, torch.nn.functional.mse_loss, (inputs, targets))
+        >>> objective()       # loss over all the data, .grad filled
+        >>> objective.loss()  # forward passes only
+
+    Args:
+        model: The model; its trainable parameters are what is optimised.
+        loss: ``loss(outputs, targets)``, the mean over the batch as a 0-d tensor (torch's default reduction).
+        data: A pair of tensors ``(inputs, targets)``, a map-style ``Dataset`` of such pairs, or a ``DataLoader``
+            (whose data set, collation and batch size are used; shuffling and ``drop_last`` do not apply to full passes).
+        batch_size: Samples in a mini-batch of the first phase.
+        micro_batch: Samples in one piece of a full pass, which bounds its memory; ``batch_size`` if not given.
+        seed: Decides the order of mini-batches, together with the epoch's number and nothing else.
+        mode: What layers that behave differently in training do during full passes: ``"eval"`` (dropout off, batch norm
+            with its running statistics) or ``"train"`` (batch norm over each micro-batch of the fixed partition).
+        compute: ``compute(model, batch) -> (outputs, targets)`` for batches that are not pairs.
+        group: Process group when each rank holds its own part of the data: losses and gradients are then summed over it.
+        meter: Where the cost is counted; a new one if not given.
+
+    Raises:
+        ValueError: If the data are empty, sizes disagree or a size is not positive.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        data: Any,
+        *,
+        batch_size: int | None = None,
+        micro_batch: int | None = None,
+        seed: int = 0,
+        mode: str = "eval",
+        compute: Callable[[nn.Module, Any], tuple[Any, Any]] | None = None,
+        group: dist.ProcessGroup | None = None,
+        meter: CostMeter | None = None,
+    ) -> None:
+        if mode not in _MODES:
+            raise ValueError(f"mode must be one of {_MODES}, got {mode!r}")
+        self.model = model
+        self.meter = meter or CostMeter()
+        self.mode = mode
+        self.seed = seed
+        self.version = 0
+        self.batches: Batches = as_batches(data, batch_size=batch_size, micro_batch=micro_batch)
+        self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError("model has no trainable parameters: set requires_grad on what is to be optimised")
+        self._loss = loss
+        self._compute = compute or _pair
+        self._group = group
+        self._total = self._sum_over_ranks(float(len(self.batches)))
+        self.portion = 1.0  # of the whole data set, for a subset's passes
+
+    @property
+    def samples(self) -> int:
+        """Number of samples in the data set, over all ranks."""
+        return int(self._total)
+
+    def __call__(self) -> Tensor:
+        """The loss over all the data as a 0-d float64 tensor; fills ``.grad``."""
+        self.zero_grad()
+        total: Tensor | float = 0.0
+        with full_pass_mode(self.model, self.mode), torch.enable_grad(), _no_sync(self.model):
+            for batch, count in self.batches.full():
+                share = count / self._total
+                loss = self.batch_loss(batch)
+                (loss * share).backward()
+                total = total + _weighted(loss, share)
+        self._sum_gradients_over_ranks()
+        self.meter.count_gradient(self.portion)
+        return torch.tensor(self._sum_over_ranks(float(total)), dtype=torch.float64)
+
+    def loss(self) -> float:
+        """The loss over all the data by forward passes only."""
+        total: Tensor | float = 0.0
+        with full_pass_mode(self.model, self.mode), torch.no_grad():
+            for batch, count in self.batches.full():
+                total = total + _weighted(self.batch_loss(batch), count / self._total)
+        self.meter.count_forward(self.portion)
+        return self._sum_over_ranks(float(total))
+
+    def batch_loss(self, batch: Any) -> Tensor:
+        """The mean loss of one batch, differentiable."""
+        outputs, targets = self._compute(self.model, batch)
+        loss = self._loss(outputs, targets)
+        if loss.numel() != 1:
+            raise ValueError(
+                f"loss must return the mean over the batch as one number, got shape {tuple(loss.shape)}: "
+                "use reduction='mean'"
+            )
+        return loss.reshape(())
+
+    def minibatches(self, epoch: int) -> Iterator[MiniBatch]:
+        """Closures for one epoch of mini-batches, in an order that depends on (seed, epoch) alone."""
+        with training_mode(self.model):
+            for batch, count in self.batches.shuffled(self.seed, epoch):
+                yield MiniBatch(self, batch, count / self._total)
+
+    def subset(self, samples: int) -> Objective:
+        """The same objective over ``samples`` of the data, nested in every larger subset; shares model and meter."""
+        part = object.__new__(Objective)
+        part.__dict__.update(self.__dict__)
+        part.batches = self.batches.subset(samples, self.seed)
+        part._total = self._sum_over_ranks(float(samples))
+        part.portion = self.portion * part._total / self._total
+        part.version = self.version + 1
+        return part
+
+    def zero_grad(self) -> None:
+        """Drop all gradients of the trainable parameters."""
+        for p in self.parameters:
+            p.grad = None
+
+    def check_deterministic(self) -> None:
+        """Evaluate one micro-batch twice.
+
+        Raises:
+            NondeterministicLossError: If the two losses differ, with the layers that may be at fault.
+        """
+        with full_pass_mode(self.model, self.mode), torch.no_grad():
+            batch, count = next(iter(self.batches.full()))
+            first, second = (float(self.batch_loss(batch)) for _ in range(2))
+            named = suspects(self.model)
+        for _ in range(2):
+            self.meter.count_forward(self.portion * count / self._total)
+        if first != second and not (first != first and second != second):
+            raise NondeterministicLossError(
+                f"two evaluations of the loss on the same batch gave {first!r} and {second!r}. The convex phase needs a fixed "
+                f"function. Layers that may be at fault: {', '.join(named) or 'none of the known kinds'}. Use mode='eval', "
+                "switch random augmentation off, or fix the seed inside the loss."
+            )
+
+    def _sum_over_ranks(self, value: float) -> float:
+        if self._group is None:
+            return value
+        buffer = torch.tensor([value], dtype=torch.float64)
+        if "nccl" in dist.get_backend(self._group):
+            buffer = buffer.to(self.parameters[0].device)
+        dist.all_reduce(buffer, group=self._group)
+        return float(buffer)
+
+    def _sum_gradients_over_ranks(self) -> None:
+        if self._group is None:
+            return
+        for p in self.parameters:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+            dist.all_reduce(p.grad, group=self._group)
+
+
+def _pair(model: nn.Module, batch: Any) -> tuple[Any, Any]:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise TypeError(
+            f"a batch must be a pair (inputs, targets), got {type(batch).__name__}: give `compute` to Objective"
+        )
+    return model(batch[0]), batch[1]
+
+
+def _weighted(loss: Tensor, share: float) -> Tensor:
+    wide = torch.float32 if loss.device.type == "mps" else torch.float64
+    return loss.detach().to(wide) * share
+
+
+def _no_sync(model: nn.Module) -> AbstractContextManager[Any]:
+    """A data-parallel wrapper averages gradients at every backward; ours are summed once, at the end of the pass."""
+    no_sync = getattr(model, "no_sync", None)
+    return no_sync() if callable(no_sync) else nullcontext()

@@ -1,0 +1,95 @@
+r"""Preconditioners: symmetric positive definite approximations :math:`M` of the Hessian that are cheap to invert.
+
+A preconditioned method replaces the gradient :math:`g` by :math:`M^{-1} g`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from homestretch import vectors
+from homestretch.vectors import Vector
+
+
+class Preconditioner(Protocol):
+    """An approximation of the inverse Hessian that directions may start from."""
+
+    @property
+    def inverse_diagonal(self) -> Vector | None:
+        """The diagonal of :math:`M^{-1}`, one tensor a parameter; ``None`` for the identity."""
+        ...
+
+
+class Identity:
+    """No preconditioning: :math:`M = I`."""
+
+    inverse_diagonal: Vector | None = None
+
+
+class Diagonal:
+    r"""A fixed diagonal :math:`M`.
+
+    Args:
+        diagonal: Positive entries of :math:`M`, one tensor a parameter.
+
+    Raises:
+        ValueError: If an entry is not positive and finite.
+    """
+
+    def __init__(self, diagonal: Sequence[Tensor]) -> None:
+        inverse = [1.0 / d for d in diagonal]
+        if not all(bool(torch.isfinite(d).all()) and bool((d > 0).all()) for d in (*diagonal, *inverse)):
+            raise ValueError(
+                "diagonal must hold positive finite numbers whose inverses are finite: add a small number to it"
+            )
+        self.inverse_diagonal: Vector | None = inverse
+
+
+def apply(preconditioner_diagonal: Vector | None, vector: Vector) -> Vector:
+    """:math:`M^{-1} v`; ``v`` itself (not a copy) for the identity."""
+    return vector if preconditioner_diagonal is None else vectors.multiply(preconditioner_diagonal, vector)
+
+
+def adam_moments(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Diagonal | None:
+    r""":math:`M = \mathrm{diag}(\sqrt{\hat v} + \epsilon)` from an Adam-like optimizer's second moments.
+
+    :math:`\hat v = v / (1 - \beta_2^t)` is the bias-corrected running mean of squared gradients (Kingma and Ba, 2015),
+    so a step of 1 along :math:`M^{-1} g` is Adam's own at learning rate 1, without momentum.
+
+    Args:
+        optimizer: Any optimizer that keeps ``exp_avg_sq`` for each parameter (Adam, AdamW, NAdam, RAdam, AMSGrad,
+            schedule-free AdamW, ...) or ``square_avg`` (RMSprop).
+        parameters: The parameters, in the order of the vectors to precondition.
+
+    Returns:
+        The preconditioner, or ``None`` where some parameter has no second moment.
+    """
+    options = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    diagonal = []
+    for p in parameters:
+        state: dict[str, Any] = optimizer.state.get(p, {})
+        moment = state.get("exp_avg_sq", state.get("square_avg"))
+        if not isinstance(moment, Tensor) or moment.shape != p.shape:
+            return None
+        group = options[id(p)]
+        diagonal.append(_root(vectors.local(moment), state, group, corrected="exp_avg_sq" in state))
+    # A parameter that never had a gradient has moment zero: without a floor its step would be 1/eps long.
+    floor = 1e-4 * _mean(diagonal)
+    return Diagonal([d.clamp_min(floor) if floor > 0 else torch.ones_like(d) for d in diagonal])
+
+
+def _root(moment: Tensor, state: dict[str, Any], group: dict[str, Any], *, corrected: bool) -> Tensor:
+    betas = group.get("betas")
+    step = float(state.get("step", group.get("k", 0)) or 0)
+    correction = 1.0 - float(betas[1]) ** step if corrected and betas is not None and step > 0 else 1.0
+    return (moment.detach() / correction).sqrt() + float(group.get("eps", 1e-8))
+
+
+def _mean(diagonal: Sequence[Tensor]) -> float:
+    total = sum(float(d.sum(dtype=torch.float64 if d.device.type != "mps" else None)) for d in diagonal)
+    return total / max(vectors.size(diagonal), 1)

@@ -1,0 +1,231 @@
+"""Algebra on lists of tensors: the parameter space of a model, never flattened.
+
+A vector is a list with one tensor for each parameter. Keeping the list is what lets parameter groups, frozen
+parameters, mixed devices and sharded tensors work. This module is the only one that knows about ranks and shards:
+every inner product is summed over the ranks that hold different shards, all products of one call in one all-reduce,
+so that each rank takes the same decisions from the same numbers.
+
+Inner products are accumulated in float64 (on devices without it, in float32 over short chunks that are then added in
+float64 on the host).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Vector = list[Tensor]
+
+_CHUNK = 4096  # elements that a device without float64 adds in float32 before the host takes over
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of ``tensor`` that this rank holds: itself, or the local shard of a distributed tensor."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor  # type: ignore[attr-defined]
+
+
+def locals_of(tensors: Sequence[Tensor]) -> Vector:
+    """The local parts of all ``tensors``, detached, as plain tensors that share their memory."""
+    return [local(t.detach()) for t in tensors]
+
+
+def shard_groups(tensors: Sequence[Tensor]) -> list[dist.ProcessGroup]:
+    """The process groups over which inner products of ``tensors`` must be summed (none if nothing is sharded).
+
+    Raises:
+        ValueError: If some tensors are sharded over another mesh than others, or one is a partial sum.
+    """
+    found: dict[tuple[int, ...], list[dist.ProcessGroup]] = {}
+    for t in tensors:
+        mesh = getattr(t, "device_mesh", None)
+        placements = getattr(t, "placements", ())
+        if any(p.is_partial() for p in placements):
+            raise ValueError("a parameter is a partial sum over ranks: redistribute it before optimising")
+        dims = tuple(i for i, p in enumerate(placements) if p.is_shard())
+        groups = [mesh.get_group(i) for i in dims] if mesh is not None else []
+        found[tuple(id(g) for g in groups)] = groups
+    if len(found) > 1:
+        raise ValueError("all parameters must be sharded over the same mesh dimensions, or none of them")
+    return next(iter(found.values()), [])
+
+
+def dots(
+    pairs: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]], groups: Sequence[dist.ProcessGroup] = ()
+) -> list[float]:
+    r"""Inner products :math:`\langle a_k, b_k \rangle = \sum_i \sum_j a_{k,i,j} b_{k,i,j}` of several pairs of vectors.
+
+    Args:
+        pairs: Pairs of vectors of local tensors with equal shapes.
+        groups: Process groups to sum over, from :func:`shard_groups`. One all-reduce carries all products.
+
+    Returns:
+        One float64 number a pair, the same on every rank.
+    """
+    sums = _local_dots(pairs)
+    if not groups:
+        return sums
+    return sum_over_ranks(torch.tensor(sums, dtype=torch.float64), groups, pairs[0][0]).tolist()
+
+
+def sum_over_ranks(values: Tensor, groups: Sequence[dist.ProcessGroup], like: Sequence[Tensor]) -> Tensor:
+    """The sum of ``values`` (float64, on the host) over the ranks of every group; ``like`` tells the device to use."""
+    for group in groups:
+        buffer = values.to(_communication_device(group, like))
+        dist.all_reduce(buffer, group=group)
+        values = buffer.cpu()
+    return values
+
+
+def dot(a: Sequence[Tensor], b: Sequence[Tensor], groups: Sequence[dist.ProcessGroup] = ()) -> float:
+    """Inner product of two vectors; see :func:`dots`."""
+    return dots([(a, b)], groups)[0]
+
+
+def norm(a: Sequence[Tensor], groups: Sequence[dist.ProcessGroup] = ()) -> float:
+    """Euclidean norm over all entries of all tensors."""
+    return math.sqrt(max(dot(a, a, groups), 0.0)) if a else 0.0
+
+
+def max_abs(a: Sequence[Tensor], groups: Sequence[dist.ProcessGroup] = ()) -> float:
+    """Largest absolute entry, over all tensors and ranks."""
+    largest = max((float(t.abs().max()) for t in a if t.numel()), default=0.0)
+    for group in groups:
+        buffer = torch.tensor([largest], dtype=torch.float64).to(_communication_device(group, a))
+        dist.all_reduce(buffer, op=dist.ReduceOp.MAX, group=group)
+        largest = float(buffer)
+    return largest
+
+
+def clone(a: Sequence[Tensor]) -> Vector:
+    """A copy of a vector."""
+    return [t.detach().clone() for t in a]
+
+
+def zeros_like(a: Sequence[Tensor]) -> Vector:
+    """A zero vector of the same shapes."""
+    return [torch.zeros_like(t) for t in a]
+
+
+def copy_(target: Sequence[Tensor], source: Sequence[Tensor]) -> None:
+    """Overwrite ``target`` with ``source``."""
+    if target:
+        torch._foreach_copy_(list(target), list(source))
+
+
+def scale_(a: Sequence[Tensor], factor: float) -> None:
+    """Multiply in place: ``a *= factor``."""
+    if a:
+        torch._foreach_mul_(list(a), factor)
+
+
+def add_(a: Sequence[Tensor], b: Sequence[Tensor], factor: float = 1.0) -> None:
+    """Add in place: ``a += factor * b``."""
+    if a:
+        torch._foreach_add_(list(a), list(b), alpha=factor)
+
+
+def subtract(a: Sequence[Tensor], b: Sequence[Tensor]) -> Vector:
+    """The difference ``a - b``."""
+    return list(torch._foreach_sub(list(a), list(b))) if a else []
+
+
+def multiply(a: Sequence[Tensor], b: Sequence[Tensor]) -> Vector:
+    """The entrywise product ``a * b``."""
+    return list(torch._foreach_mul(list(a), list(b))) if a else []
+
+
+def negative(a: Sequence[Tensor]) -> Vector:
+    """The vector ``-a``."""
+    return list(torch._foreach_neg(list(a))) if a else []
+
+
+def assign_sum_(target: Sequence[Tensor], start: Sequence[Tensor], direction: Sequence[Tensor], step: float) -> None:
+    """Set ``target = start + step * direction``: a point on a line, always computed from its start."""
+    if target:
+        torch._foreach_copy_(list(target), list(start))
+        torch._foreach_add_(list(target), list(direction), alpha=step)
+
+
+def sharded_like(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """A local tensor as the shard of a tensor that is distributed like ``parameter``; itself if that is not sharded.
+
+    The tensor may have leading dimensions that the parameter lacks, as a stack of vectors has.
+    """
+    if not hasattr(parameter, "to_local") or hasattr(tensor, "to_local"):
+        return tensor
+    from torch.distributed.tensor import DTensor, Shard
+
+    leading = tensor.ndim - parameter.ndim
+    placements = [Shard(p.dim + leading) if isinstance(p, Shard) else p for p in parameter.placements]  # type: ignore[attr-defined]
+    shape = torch.Size((*tensor.shape[:leading], *parameter.shape))
+    stride = torch.empty(shape, device="meta").stride()
+    return DTensor.from_local(
+        tensor,
+        parameter.device_mesh,
+        placements,
+        run_check=False,
+        shape=shape,
+        stride=stride,  # type: ignore[attr-defined]
+    )
+
+
+def size(a: Sequence[Tensor]) -> int:
+    """Number of entries."""
+    return sum(t.numel() for t in a)
+
+
+def pack(a: Sequence[Tensor]) -> Tensor:
+    """One flat tensor with all entries in order, for dense methods.
+
+    Raises:
+        ValueError: If the tensors lie on several devices or have several dtypes.
+    """
+    if len({(t.device, t.dtype) for t in a}) > 1:
+        raise ValueError(
+            "dense methods need all parameters on one device and of one dtype: use LBFGS or ConjugateGradient"
+        )
+    return torch.cat([t.reshape(-1) for t in a])
+
+
+def unpack(flat: Tensor, like: Sequence[Tensor]) -> Vector:
+    """The list of tensors, shaped as ``like``, whose :func:`pack` is ``flat``; views of it."""
+    return [piece.view(t.shape) for piece, t in zip(flat.split([t.numel() for t in like]), like, strict=True)]
+
+
+def working_eps(dtype: torch.dtype) -> float:
+    """Distance from 1 to the next larger number of ``dtype``: the relative rounding unit of a loss computed in it."""
+    return torch.finfo(dtype).eps
+
+
+def _local_dots(pairs: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> list[float]:
+    parts = [[_tensor_dot(x, y) for x, y in zip(a, b, strict=True)] for a, b in pairs]
+    if all(t.device.type == "cpu" for row in parts for t in row):
+        return [math.fsum(t.item() for t in row) for row in parts]
+    # One transfer from the device for all products: every separate one would wait for it.
+    device = next(t.device for row in parts for t in row)
+    counts = [len(row) for row in parts]
+    values = iter(torch.stack([t.to(device) for row in parts for t in row]).tolist())
+    return [math.fsum(next(values) for _ in range(count)) for count in counts]
+
+
+def _tensor_dot(x: Tensor, y: Tensor) -> Tensor:
+    if x.dtype == torch.float64:
+        return torch.dot(x.reshape(-1), y.reshape(-1))
+    if x.device.type == "mps":
+        return _chunked_dot(x, y)
+    return (x * y).sum(dtype=torch.float64)
+
+
+def _chunked_dot(x: Tensor, y: Tensor) -> Tensor:
+    """Inner product on a device without float64: float32 inside chunks, float64 on the host across them."""
+    product = (x * y).reshape(-1)
+    padded = torch.nn.functional.pad(product, (0, -product.numel() % _CHUNK))
+    return padded.view(-1, _CHUNK).sum(dim=1).cpu().double().sum()
+
+
+def _communication_device(group: dist.ProcessGroup, like: Sequence[Tensor]) -> torch.device:
+    return like[0].device if like and "nccl" in dist.get_backend(group) else torch.device("cpu")
