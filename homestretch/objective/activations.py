@@ -38,13 +38,14 @@ class Sin(nn.Module):
 
 
 def _tanh(z: Tensor, value: Tensor, order: int) -> Derivatives:
-    first = 1.0 - value * value
+    # In place where the old content is of no further use: these passes over memory are what the propagation costs.
+    first = (value * value).neg_().add_(1.0)
     if order == 1:
         return (first,)
-    second = -2.0 * value * first
+    second = (value * first).mul_(-2.0)
     if order == 2:
         return first, second
-    return first, second, first * (4.0 - 6.0 * first)
+    return first, second, torch.rsub(first, 4.0, alpha=6.0).mul_(first)
 
 
 def _sin(z: Tensor, value: Tensor, order: int) -> Derivatives:
@@ -92,9 +93,7 @@ def _softplus(module: nn.Softplus) -> Activation:
         p = torch.sigmoid(beta * z)
         linear = beta * z > threshold
         first = torch.where(linear, torch.ones_like(z), p)
-        higher = (
-            torch.where(linear, torch.zeros_like(z), beta**k * d) for k, d in enumerate(_logistic(p, order), start=1)
-        )
+        higher = (torch.where(linear, torch.zeros_like(z), beta**k * d) for k, d in enumerate(_logistic(p, order), start=1))
         return (first, *higher)[:order]
 
     return Activation(module.forward, derivatives)

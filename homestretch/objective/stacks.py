@@ -126,23 +126,20 @@ class _Activate(torch.autograd.Function):
         gradient = gradients[0]
         D, S = layout.directions if ctx.keep_first else 0, layout.curved
         up_first, up_second = gradient[1 : 1 + D], gradient[1 + D :]
-        slope, *higher = ctx.activation.derivatives(z, output[0], 3 if S else 2)
-        bend = higher[0]
+        slope, bend, *third = ctx.activation.derivatives(z, output[0], 3 if S else 2)
         to_z = slope * gradient[0]
         to_first = to_second = None
-        if ctx.keep_first:
-            to_z = to_z + bend * (first * up_first).sum(0)
-            to_first = slope * up_first
+        if D:
+            to_z = torch.addcmul(to_z, bend, _contract(first, up_first))
+            to_first = _sum_points(slope * up_first, first)
         if S:
-            curl = bend * up_second
-            to_z = to_z + higher[1] * (_squares(first, layout) * up_second).sum(0)
+            to_z = torch.addcmul(to_z, third[0], _contract(_squares(first, layout), up_second))
+            # Summed before the product where all points share the derivative: one pass over the points, not D.
+            curl = _sum_points(bend * up_second, first)
             if second is not None:
-                to_z = to_z + (curl * second).sum(0)
+                to_z = torch.addcmul(to_z, bend, _contract(second, up_second))
                 to_second = slope * up_second
-            from_second = 2.0 * curl * first[:S]
-            to_first = from_second if to_first is None else _add_to_head(to_first, from_second)
-        if to_first is not None and first.shape[1] != to_first.shape[1]:
-            to_first = to_first.sum(1, keepdim=True)
+            to_first = _add_to_head(to_first, 2.0 * curl * first[:S], first)
         return to_z, to_first, to_second, None, None, None
 
     @staticmethod
@@ -171,12 +168,27 @@ class _Activate(torch.autograd.Function):
 
 def _squares(first: Tensor, layout: Layout) -> Tensor:
     """`z_d^2` for each direction of order 2, or the sum of these."""
-    squares = first[: layout.curved] ** 2
-    return squares.sum(0, keepdim=True) if layout.collapsed else squares
+    curved = first[: layout.curved]
+    return _contract(curved, curved).unsqueeze(0) if layout.collapsed else curved * curved
 
 
-def _add_to_head(whole: Tensor, head: Tensor) -> Tensor:
-    """Return `whole` with `head` added to its first entries."""
-    if head.shape[0] == whole.shape[0]:
-        return whole + head
-    return torch.cat([whole[: head.shape[0]] + head, whole[head.shape[0] :]])
+def _contract(left: Tensor, right: Tensor) -> Tensor:
+    """`sum_d left_d right_d`, an entry at a time, which needs no memory for the products."""
+    total = left[0] * right[0]
+    for a, b in zip(left[1:], right[1:], strict=True):
+        total = torch.addcmul(total, a, b)
+    return total
+
+
+def _sum_points(gradient: Tensor, like: Tensor) -> Tensor:
+    """Sum a gradient over the points (its second axis) where `like` is the same for all of them."""
+    return gradient.sum(1, keepdim=True) if like.shape[1] == 1 != gradient.shape[1] else gradient
+
+
+def _add_to_head(whole: Tensor | None, head: Tensor, like: Tensor) -> Tensor:
+    """Return `whole`, or zeros like the last argument, with `head` added to its first entries."""
+    count = head.shape[0]
+    if count == like.shape[0]:
+        return head if whole is None else whole + head
+    rest = torch.zeros_like(like[count:]) if whole is None else whole[count:]
+    return torch.cat([head if whole is None else whole[:count] + head, rest])

@@ -1,0 +1,199 @@
+"""Taylor propagation against automatic differentiation, for values, input derivatives and everything downstream."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from homestretch.objective.activations import Activation, Sin
+from homestretch.objective.taylor import laplacian, taylor
+
+TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
+ACTIVATIONS = {
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "softplus": nn.Softplus,
+    "softplus-partly-linear": lambda: nn.Softplus(beta=3.0, threshold=0.5),
+    "sin": Sin,
+}
+
+
+def make_net(activation: str = "tanh", hidden: tuple[int, ...] = (5, 4), outputs: int = 2, bias: bool = True) -> nn.Sequential:
+    torch.manual_seed(3)
+    widths = (3, *hidden)
+    layers: list[nn.Module] = []
+    for before, after in zip(widths, hidden, strict=False):
+        layers += [nn.Linear(before, after, bias=bias), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], outputs, bias=bias)).double()
+
+
+def make_points(count: int = 6) -> Tensor:
+    return torch.randn(count, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+
+
+def reference(net: nn.Module, inputs: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """First and second directional derivatives, (D, N, m) each, by autograd through autograd."""
+    x = inputs if inputs.requires_grad else inputs.clone().requires_grad_()
+
+    def slope(outputs: Tensor, direction: Tensor) -> Tensor:
+        columns = [torch.autograd.grad(column.sum(), x, create_graph=True)[0] @ direction for column in outputs.T]
+        return torch.stack(columns, dim=1)
+
+    first = [slope(net(x), d) for d in directions]
+    second = [slope(f, d) for f, d in zip(first, directions, strict=True)]
+    return torch.stack(first), torch.stack(second)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("hidden", [(5,), (5, 4, 6)], ids=["one-hidden", "three-hidden"])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+def test_derivatives_and_their_gradients_equal_autograd(activation: str, hidden: tuple[int, ...], bias: bool) -> None:
+    net, x = make_net(activation, hidden, bias=bias), make_points()
+    directions = torch.tensor([[1.0, 0.5, -2.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    first, second = reference(net, x, directions)
+    ours = taylor(net, x, directions)
+    torch.testing.assert_close(ours.values, net(x), **TOLERANCE)
+    torch.testing.assert_close(ours.first, first, **TOLERANCE)
+    torch.testing.assert_close(ours.second, second, **TOLERANCE)
+
+    def loss(u: Tensor, du: Tensor, ddu: Tensor) -> Tensor:
+        return (u.sin() + u * du[0] * du[1] + ddu[0] ** 2 - 0.3 * ddu[1]).square().sum()
+
+    parameters = list(net.parameters())
+    theirs = torch.autograd.grad(loss(net(x), first, second), parameters, materialize_grads=True)
+    for got, want in zip(torch.autograd.grad(loss(*ours), parameters), theirs, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_laplacian_is_the_sum_and_so_are_its_gradients(activation: str) -> None:
+    net, x = make_net(activation), make_points().requires_grad_()
+    values, collapsed = laplacian(net, x)
+    parts = taylor(net, x)
+    torch.testing.assert_close(values, parts.values, **TOLERANCE)
+    torch.testing.assert_close(collapsed, parts.second.sum(0), **TOLERANCE)
+    wanted = [x, *net.parameters()]
+    ours = torch.autograd.grad((collapsed + values).square().sum(), wanted)
+    theirs = torch.autograd.grad((parts.second.sum(0) + parts.values).square().sum(), wanted)
+    for got, want in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("hidden", [(5,), (5, 4)])
+@pytest.mark.parametrize("order", [(2, 1, 2), (1, 1, 2), (1, 1, 1), 1])
+def test_mixed_orders_keep_the_callers_order_of_directions(hidden: tuple[int, ...], order: int | tuple[int, ...]) -> None:
+    net, x = make_net(hidden=hidden), make_points()
+    parts, whole = taylor(net, x, order=order), taylor(net, x)
+    orders = (order,) * 3 if isinstance(order, int) else order
+    torch.testing.assert_close(parts.first, whole.first, **TOLERANCE)
+    curved = [i for i, value in enumerate(orders) if value == 2]
+    torch.testing.assert_close(parts.second, whole.second[curved], **TOLERANCE)
+    scale = torch.arange(1.0, 4.0, dtype=torch.float64).reshape(3, 1, 1)
+    ours = torch.autograd.grad((parts.first * scale).square().sum() + parts.second.sum(), next(iter(net.parameters())))
+    theirs = torch.autograd.grad((whole.first * scale).square().sum() + whole.second[curved].sum(), net[0].weight)
+    torch.testing.assert_close(ours, theirs, **TOLERANCE)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_hessian_products_through_the_hand_written_backward(activation: str) -> None:
+    net, x = make_net(activation, (3, 3), outputs=1), make_points(4)
+    parameters = list(net.parameters())
+    vector = [torch.randn(p.shape, dtype=p.dtype, generator=torch.Generator().manual_seed(5)) for p in parameters]
+
+    def product(second: Tensor) -> list[Tensor]:
+        gradient = torch.autograd.grad((second.square().sum() + net(x).sum()), parameters, create_graph=True)
+        along = sum((g * v).sum() for g, v in zip(gradient, vector, strict=True))
+        return list(torch.autograd.grad(along, parameters, materialize_grads=True))
+
+    eye = torch.eye(3, dtype=torch.float64)
+    ours, theirs = product(taylor(net, x).second.sum(0)), product(reference(net, x, eye)[1].sum(0))
+    for got, want in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
+    collapsed = product(laplacian(net, x)[1])
+    for got, want in zip(collapsed, theirs, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own, on its first forward-mode call
+@pytest.mark.parametrize("hidden", [(5,), (4, 3)])
+def test_functorch_transforms_agree_with_reverse_mode(hidden: tuple[int, ...]) -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = make_net(hidden=hidden)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            parts = taylor(self.net, inputs, order=(2, 1, 1))
+            return parts.first.sum(0) + parts.values * parts.second[0] + laplacian(self.net, inputs)[1]
+
+    module, x = Residual(), make_points(4)
+    parameters = {name: p.detach() for name, p in module.named_parameters()}
+
+    def residual(values: dict[str, Tensor]) -> Tensor:
+        return torch.func.functional_call(module, values, (x,))
+
+    reverse, forward = torch.func.jacrev(residual)(parameters), torch.func.jacfwd(residual)(parameters)
+    weight = module.net[0].weight
+    (single,) = torch.autograd.grad(module(x)[1, 0], weight)
+    torch.testing.assert_close(reverse["net.0.weight"][1, 0], single, **TOLERANCE)
+    for name in parameters:
+        torch.testing.assert_close(forward[name], reverse[name], **TOLERANCE)
+
+
+def test_modules_nested_linear_only_and_of_the_users_own() -> None:
+    x = make_points()
+    inner = make_net()
+    nested = nn.Sequential(nn.Sequential(*inner[:2]), nn.Identity(), nn.Sequential(*inner[2:]))
+    torch.testing.assert_close(taylor(nested, x), taylor(inner, x), rtol=0.0, atol=0.0)
+
+    linear = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).double()
+    parts = taylor(linear, x)
+    torch.testing.assert_close(parts.values, linear(x), **TOLERANCE)
+    matrix = linear[1].weight @ linear[0].weight
+    torch.testing.assert_close(parts.first, matrix.T.unsqueeze(1).expand(-1, len(x), -1), **TOLERANCE)
+    assert parts.second.abs().max() == 0.0
+    chained = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4), nn.Linear(4, 1)).double()
+    torch.testing.assert_close(taylor(chained, x).values, chained(x), **TOLERANCE)
+
+    class Square(nn.Module):
+        activation = Activation(torch.square, lambda z, v, order: (2 * z, 2 + 0 * z, 0 * z)[:order])
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return inputs.square()
+
+    own = nn.Sequential(nn.Linear(3, 4), Square(), nn.Linear(4, 1)).double()
+    torch.testing.assert_close(laplacian(own, x)[1], taylor(own, x).second.sum(0), **TOLERANCE)
+    torch.testing.assert_close(taylor(own, x).second, reference(own, x, torch.eye(3).double())[1], **TOLERANCE)
+
+
+@pytest.mark.parametrize("module", [nn.ReLU(), nn.LayerNorm(3), nn.GELU(approximate="tanh")])
+def test_unknown_modules_are_named_with_the_remedy(module: nn.Module) -> None:
+    with pytest.raises(TypeError, match=rf"{type(module).__name__}.*attribute `activation`.*create_graph"):
+        taylor(nn.Sequential(nn.Linear(3, 3), module).double(), make_points())
+
+
+def test_a_linear_subclass_with_its_own_forward_is_refused() -> None:
+    class Scaled(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            return 2.0 * super().forward(input)
+
+    with pytest.raises(TypeError, match="Scaled"):
+        taylor(Scaled(3, 1).double(), make_points())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"inputs": torch.zeros(3)}, "inputs must be"),
+        ({"inputs": torch.zeros(2, 3, dtype=torch.int64)}, "inputs must be"),
+        ({"inputs": torch.zeros(2, 3), "directions": torch.ones(1, 2)}, r"directions must have shape \(D, 3\)"),
+        ({"inputs": torch.zeros(2, 3), "order": 3}, "order must be 1 or 2"),
+        ({"inputs": torch.zeros(2, 3), "order": (2, 1)}, "or 3 of these"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_the_door(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        taylor(make_net(), **arguments)  # type: ignore[arg-type]
