@@ -133,6 +133,18 @@ class History(Sequence[Record]):
         """All records of one type, in order."""
         return [r for r in self._records if isinstance(r, kind)]
 
+    def last(self, kind: type[R]) -> tuple[int, R]:
+        """Position and record of the last one of a type.
+
+        Raises:
+            LookupError: If there is none.
+        """
+        for index in range(len(self._records) - 1, -1, -1):
+            record = self._records[index]
+            if isinstance(record, kind):
+                return index, record
+        raise LookupError(f"the history holds no {kind.kind} record")
+
     def rewind(self, count: int) -> None:
         """Keep the first ``count`` records: a resumed run forgets what came after its checkpoint."""
         del self._records[count:]

@@ -44,9 +44,7 @@ class Diagonal:
     def __init__(self, diagonal: Sequence[Tensor]) -> None:
         inverse = [1.0 / d for d in diagonal]
         if not all(bool(torch.isfinite(d).all()) and bool((d > 0).all()) for d in (*diagonal, *inverse)):
-            raise ValueError(
-                "diagonal must hold positive finite numbers whose inverses are finite: add a small number to it"
-            )
+            raise ValueError("diagonal must hold positive finite numbers whose inverses are finite: add a small number to it")
         self.inverse_diagonal: Vector | None = inverse
 
 

@@ -53,9 +53,7 @@ def shard_groups(tensors: Sequence[Tensor]) -> list[dist.ProcessGroup]:
     return next(iter(found.values()), [])
 
 
-def dots(
-    pairs: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]], groups: Sequence[dist.ProcessGroup] = ()
-) -> list[float]:
+def dots(pairs: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]], groups: Sequence[dist.ProcessGroup] = ()) -> list[float]:
     r"""Inner products :math:`\langle a_k, b_k \rangle = \sum_i \sum_j a_{k,i,j} b_{k,i,j}` of several pairs of vectors.
 
     Args:
@@ -185,9 +183,7 @@ def pack(a: Sequence[Tensor]) -> Tensor:
         ValueError: If the tensors lie on several devices or have several dtypes.
     """
     if len({(t.device, t.dtype) for t in a}) > 1:
-        raise ValueError(
-            "dense methods need all parameters on one device and of one dtype: use LBFGS or ConjugateGradient"
-        )
+        raise ValueError("dense methods need all parameters on one device and of one dtype: use LBFGS or ConjugateGradient")
     return torch.cat([t.reshape(-1) for t in a])
 
 

@@ -1,7 +1,7 @@
 """The one loop of the convex phase."""
 
 from homestretch.descent.loop import Descent
-from homestretch.descent.methods import LBFGS, ConjugateGradient
+from homestretch.descent.methods import LBFGS, ConjugateGradient, SelfScaledBroyden
 from homestretch.descent.stop import StopReason
 
-__all__ = ["LBFGS", "ConjugateGradient", "Descent", "StopReason"]
+__all__ = ["LBFGS", "ConjugateGradient", "Descent", "SelfScaledBroyden", "StopReason"]

@@ -69,9 +69,7 @@ class TorchContract(Optimizer):
         for p in self.param_groups[-1]["params"]:
             _check_parameter(p)
         if self._bound:
-            self.state.clear()
-            self.param_groups[0][_SCALARS] = _fresh_scalars()
-            self._bound = False
+            self.restart()
 
     def state_dict(self) -> dict[str, Any]:
         """The state as torch keeps it, with the gradient at the current point, so that a reload needs no evaluation."""
@@ -99,6 +97,12 @@ class TorchContract(Optimizer):
         if self.state:
             self._bind()
 
+    def restart(self) -> None:
+        """Forget everything: state, records of the current point, why it stopped. Settings and history stay."""
+        self.state.clear()
+        self.param_groups[0][_SCALARS] = _fresh_scalars()
+        self._bound = False
+
     # --- binding ---
 
     def _bind(self) -> None:
@@ -108,8 +112,7 @@ class TorchContract(Optimizer):
             self._local = vectors.locals_of(parameters)
             if self._local[0].dtype == self._start_buffer[0].dtype:
                 return
-            self.state.clear()  # the parameters were promoted to another dtype
-            self.param_groups[0][_SCALARS] = _fresh_scalars()
+            self.restart()  # the parameters were promoted to another dtype
         if not parameters:
             raise ValueError("params holds no parameter with requires_grad: there is nothing to optimise")
         self._local = vectors.locals_of(parameters)

@@ -8,6 +8,7 @@ from homestretch.descent.loop import Descent
 from homestretch.directions.betas import Beta
 from homestretch.directions.conjugate_gradient import ConjugateGradientDirection
 from homestretch.directions.lbfgs import LBFGSDirection
+from homestretch.directions.self_scaled_broyden import SelfScaledBroydenDirection
 from homestretch.line import Search
 from homestretch.searches.hager_zhang import HagerZhang
 
@@ -55,3 +56,31 @@ class LBFGS(Descent):
 
     def __init__(self, params: Any, memory: int = 50, search: Search | None = None, **options: Any) -> None:
         super().__init__(params, LBFGSDirection(memory), search or HagerZhang(), **options)
+
+
+class SelfScaledBroyden(Descent):
+    """Self-scaled Broyden, self-scaled BFGS or BFGS with a dense inverse Hessian, for up to some 6,000 parameters.
+
+    Args:
+        params: Parameters, groups of them or named parameters.
+        variant: ``"ssbroyden"``, ``"ssbfgs"`` or ``"bfgs"``; see
+            :class:`~homestretch.directions.self_scaled_broyden.SelfScaledBroydenDirection`.
+        search: The line search; Hager-Zhang's by default.
+        initial: What H is before the first update: ``"scaled"`` or ``"identity"``.
+        max_parameters: More parameters than this are refused.
+        options: Passed to :class:`~homestretch.descent.loop.Descent`: budgets, tolerances, preconditioner.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        variant: str = "ssbroyden",
+        search: Search | None = None,
+        *,
+        initial: str = "scaled",
+        max_parameters: int = 6000,
+        **options: Any,
+    ) -> None:
+        direction = SelfScaledBroydenDirection(variant, initial=initial, max_parameters=max_parameters)
+        super().__init__(params, direction, search or HagerZhang(), **options)
+        direction.check(self.parameters)

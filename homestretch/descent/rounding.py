@@ -29,9 +29,7 @@ class _CoarsestDtype(TorchFunctionMode):
         super().__init__()
         self.found: torch.dtype | None = None
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor) and result.dtype in _ALLOWANCE:
             shorter = self.found is None or torch.finfo(result.dtype).eps > torch.finfo(self.found).eps

@@ -117,9 +117,7 @@ class LBFGSDirection:
     def _scale(self) -> float | None:
         return float(self._sy[-1, -1] / self._yy[-1, -1]) if self._slots else None
 
-    def _combine(
-        self, gradient: Vector, inverse: Vector | None, u: Tensor, c: Tensor, scale: float, point: Point
-    ) -> Vector:
+    def _combine(self, gradient: Vector, inverse: Vector | None, u: Tensor, c: Tensor, scale: float, point: Point) -> Vector:
         r""":math:`-\gamma M^{-1} (g - Y u) - S c`, tensor by tensor."""
         full_u, full_c = (
             torch.zeros(self._size, dtype=torch.float64).index_put_((torch.tensor(self._slots),), v) for v in (u, c)

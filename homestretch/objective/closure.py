@@ -25,9 +25,7 @@ class ClosureFunction:
         meter: Where evaluations are counted; a new one if not given.
     """
 
-    def __init__(
-        self, closure: Callable[[], Any], parameters: Sequence[Tensor], meter: CostMeter | None = None
-    ) -> None:
+    def __init__(self, closure: Callable[[], Any], parameters: Sequence[Tensor], meter: CostMeter | None = None) -> None:
         self.closure = closure
         self.meter = meter or CostMeter()
         self.version = 0

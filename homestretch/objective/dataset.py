@@ -139,8 +139,7 @@ class Objective:
         loss = self._loss(outputs, targets)
         if loss.numel() != 1:
             raise ValueError(
-                f"loss must return the mean over the batch as one number, got shape {tuple(loss.shape)}: "
-                "use reduction='mean'"
+                f"loss must return the mean over the batch as one number, got shape {tuple(loss.shape)}: use reduction='mean'"
             )
         return loss.reshape(())
 
@@ -204,9 +203,7 @@ class Objective:
 
 def _pair(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(
-            f"a batch must be a pair (inputs, targets), got {type(batch).__name__}: give `compute` to Objective"
-        )
+        raise TypeError(f"a batch must be a pair (inputs, targets), got {type(batch).__name__}: give `compute` to Objective")
     return model(batch[0]), batch[1]
 
 

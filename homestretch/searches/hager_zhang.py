@@ -123,9 +123,7 @@ class _Run:
         if self.best.step > 0.0:
             raise _Done(SearchResult(self.best.step, self.best.loss, self.best.slope, status))
         raise _Done(
-            SearchResult(
-                0.0, self.start.loss, None, SearchStatus.NO_DECREASE if self.finite else SearchStatus.NON_FINITE
-            )
+            SearchResult(0.0, self.start.loss, None, SearchStatus.NO_DECREASE if self.finite else SearchStatus.NON_FINITE)
         )
 
     def first_step(self) -> float:

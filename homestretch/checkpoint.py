@@ -1,0 +1,103 @@
+"""Checkpoints of a whole run: one file, replaced atomically, the previous one kept.
+
+A checkpoint is written beside its place, flushed to the disk and renamed, so that a kill at any moment leaves either the
+old file or the new one. It is read with ``weights_only=True``: loading runs no code.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from homestretch.errors import CheckpointError
+
+_FORMAT = "homestretch-checkpoint"
+_VERSION = 1
+NAME = "checkpoint.pt"
+PREVIOUS = "checkpoint.previous.pt"
+
+
+def save(folder: str | os.PathLike[str], content: dict[str, Any]) -> Path:
+    """Write ``content`` (tensors, numbers, strings and containers of them) and the random state into ``folder``.
+
+    Returns:
+        The checkpoint's path.
+    """
+    place = Path(folder) / NAME
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside = place.with_suffix(".writing")
+    with aside.open("wb") as stream:
+        torch.save({"format": _FORMAT, "version": _VERSION, "random": random_state(), **content}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if place.exists():
+        os.replace(place, place.with_name(PREVIOUS))
+    os.replace(aside, place)
+    _flush_folder(place.parent)
+    return place
+
+
+def load(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the checkpoint of ``folder``; the previous one if a kill came between two renames.
+
+    Raises:
+        CheckpointError: If there is none, or it is damaged or not ours. The message names the file.
+    """
+    folder = Path(folder)
+    place = folder / NAME
+    if not place.exists() and (folder / PREVIOUS).exists():
+        place = folder / PREVIOUS
+    if not place.exists():
+        raise CheckpointError(f"there is no checkpoint in {folder}: expected {NAME}, which a run with an output folder writes")
+    try:
+        content = torch.load(place, map_location="cpu", weights_only=True)
+    except Exception as error:
+        previous = place.with_name(PREVIOUS)
+        hint = f". The one before it is {previous}: rename it to {NAME} to go on from there" if previous.exists() else ""
+        raise CheckpointError(f"{place} is damaged or not a checkpoint: {type(error).__name__}{hint}") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise CheckpointError(f"{place} was not written by homestretch")
+    if content["version"] != _VERSION:
+        raise CheckpointError(f"{place} has format version {content['version']}, this homestretch reads {_VERSION}")
+    return content
+
+
+def random_state() -> dict[str, Any]:
+    """The state of the random generators of Python, NumPy and torch, in plain types."""
+    version, numbers, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    state: dict[str, Any] = {
+        "python": [version, list(numbers), gauss],
+        "numpy": [str(name), [int(k) for k in keys], int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put the random generators back to :func:`random_state`'s result."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the renames durable, on systems where a folder can be opened."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,88 @@
+r"""The gradient norm that a swap rule watches, measured three ways.
+
+``"running-mean"``: the norm of the mean of the epoch's mini-batch gradients. Free, but the parameters move while it is
+taken, and noise adds to it: with B batches its expected square is about :math:`|g|^2 + \mathrm{tr}\Sigma / N`.
+``"probe"``: the gradient on a fixed sample of the data; costs the sample's share of a pass.
+``"exact"``: the gradient over all the data; costs a pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from homestretch import vectors
+from homestretch.vectors import Vector
+
+KINDS = ("running-mean", "probe", "exact")
+
+
+class RunningMean:
+    """Mean loss, mean gradient and gradient noise over the mini-batches of an epoch, without a transfer from the device.
+
+    Args:
+        parameters: The parameters whose ``.grad`` is averaged.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self._parameters = list(parameters)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new epoch."""
+        self._sum: Vector | None = None
+        self._squares: list[Tensor] = []
+        self._losses: list[Tensor | float] = []
+        self._weights: list[float] = []
+
+    def add(self, loss: Tensor | float | None, weight: float = 1.0) -> None:
+        """Take in the gradient now in ``.grad`` and the mini-batch's loss."""
+        grads = [vectors.local(p.grad) if p.grad is not None else torch.zeros_like(vectors.local(p)) for p in self._parameters]
+        if self._sum is None:
+            self._sum = [g.detach() * weight for g in grads]
+        else:
+            vectors.add_(self._sum, grads, weight)
+        self._squares.append(torch.stack(list(torch._foreach_norm(grads))).square().sum())
+        self._weights.append(weight)
+        if loss is not None:
+            self._losses.append(loss.detach() if isinstance(loss, Tensor) else loss)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def loss(self) -> float:
+        """Weighted mean of the losses; NaN if some step gave none."""
+        if len(self._losses) != len(self._weights) or not self._weights:
+            return math.nan
+        return math.fsum(w * float(f) for w, f in zip(self._weights, self._losses, strict=True)) / math.fsum(self._weights)
+
+    def norm(self) -> float:
+        """Norm of the weighted mean gradient."""
+        if self._sum is None:
+            return math.nan
+        groups = vectors.shard_groups(self._parameters)
+        return vectors.norm(self._sum, groups) / math.fsum(self._weights)
+
+    def noise_scale(self, samples: int | None) -> float | None:
+        r"""The simple noise scale :math:`\mathrm{tr}\Sigma / |g|^2` in samples (McCandlish et al., 2018, appendix A).
+
+        From the mean square of mini-batch gradients, :math:`|g|^2 + \mathrm{tr}\Sigma / b`, and the square of their mean,
+        :math:`|g|^2 + \mathrm{tr}\Sigma / N`. ``None`` where there are too few batches or the estimate of :math:`|g|^2` is
+        not positive.
+        """
+        if samples is None or len(self._weights) < 2 or self._sum is None:
+            return None
+        total = math.fsum(self._weights)
+        mean_square = math.fsum(w * float(s) for w, s in zip(self._weights, self._squares, strict=True)) / total
+        square_of_mean = self.norm() ** 2
+        batch, covered = samples * total / len(self._weights), samples * total
+        noise = (mean_square - square_of_mean) / (1.0 / batch - 1.0 / covered)
+        signal = square_of_mean - noise / covered
+        return noise / signal if signal > 0.0 and noise >= 0.0 else None
+
+    def state_dict(self) -> dict[str, float]:
+        """Nothing outlives an epoch: checkpoints are taken between epochs."""
+        return {}

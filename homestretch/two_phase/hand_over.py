@@ -1,0 +1,102 @@
+"""What goes from the first optimizer to the convex phase, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from homestretch.auto import Factory, choose
+from homestretch.descent import Descent
+from homestretch.objective.base import Function, describe
+from homestretch.objective.closure import ClosureFunction
+from homestretch.objective.penalty import Penalized, coupled_decays, is_decoupled
+
+Second = str | Descent | Factory
+
+
+class SecondPhase:
+    """The convex phase of a :class:`~homestretch.two_phase.TwoPhase`: built when it is first needed.
+
+    Args:
+        second: ``"auto"``, a :class:`~homestretch.descent.Descent`, or ``factory(parameters) -> Descent``.
+        parameters: The trainable parameters.
+        objective: The function, where it is known, for ``"auto"``.
+    """
+
+    def __init__(self, second: Second, parameters: Sequence[Tensor], objective: Function | None) -> None:
+        self._second = second
+        self._parameters = list(parameters)
+        self._objective = objective
+        self.descent: Descent | None = second if isinstance(second, Descent) else None
+        self.reason = "given by the user"
+        if isinstance(second, Descent) and _ids(second.parameters) != _ids(self._parameters):
+            raise ValueError("second must optimise the same parameters as first, in the same order")
+        if isinstance(second, str) and second != "auto":
+            raise ValueError(f"second must be 'auto', a Descent or a function that makes one, got {second!r}")
+
+    def get(self) -> Descent:
+        """The descent, made if there is none yet."""
+        if self.descent is None:
+            make: Callable[[list[Tensor]], Any]
+            if isinstance(self._second, str):
+                choice = choose(self._parameters, self._objective)
+                make, self.reason = choice.make, choice.reason
+            else:
+                make = self._second  # type: ignore[assignment]
+            made = make(self._parameters)
+            if not isinstance(made, Descent):
+                raise TypeError(f"second must make a Descent, {describe(make)} made a {type(made).__name__}")
+            self.descent = made
+        return self.descent
+
+    def start(self, first: Optimizer) -> str:
+        """Begin afresh from the current point with what ``first`` has learned; returns what was taken over."""
+        descent = self.get()
+        descent.restart()
+        return descent.adopt(first)
+
+
+def second_function(closure: Any, first: Optimizer, parameters: Sequence[Tensor], decoupled_decay: str) -> Any:
+    """The function of the convex phase: the closure, with the first optimizer's weight decay where that is part of it."""
+    decayed, decays = coupled_decays(first)
+    if decoupled_decay == "penalty":
+        for group in first.param_groups:
+            if is_decoupled(first, group) and float(group.get("weight_decay", 0.0) or 0.0) > 0.0:
+                decayed = decayed + list(group["params"])
+                decays = decays + [float(group["weight_decay"])] * len(group["params"])
+    if not decayed:
+        return closure
+    function = closure if isinstance(closure, Function) else ClosureFunction(closure, parameters)
+    return Penalized(function, decayed, decays)
+
+
+def decoupled_note(first: Optimizer, decoupled_decay: str) -> str:
+    """What becomes of a decoupled weight decay, as a sentence; empty if there is none."""
+    if not any(is_decoupled(first, g) and float(g.get("weight_decay", 0.0) or 0.0) > 0.0 for g in first.param_groups):
+        return ""
+    if decoupled_decay == "penalty":
+        return "the first optimizer's decoupled weight decay goes on as a penalty of half the decay times the squared norm"
+    return "the first optimizer's decoupled weight decay is not part of any loss and ends at the swap"
+
+
+def use_averaged_weights(first: Optimizer) -> bool:
+    """Let an optimizer that keeps averaged weights (schedule-free) put them into the parameters; says whether it did."""
+    switch = getattr(first, "eval", None)
+    if callable(switch):
+        switch()
+        return True
+    return False
+
+
+def use_training_weights(first: Optimizer) -> None:
+    """Let an optimizer that keeps averaged weights go back to the point it takes gradients at."""
+    switch = getattr(first, "train", None)
+    if callable(switch):
+        switch()
+
+
+def _ids(tensors: Sequence[Tensor]) -> list[int]:
+    return [id(t) for t in tensors]

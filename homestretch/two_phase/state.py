@@ -1,0 +1,71 @@
+"""The state of a TwoPhase, in the form that torch gives an optimizer's state.
+
+Vectors of the convex phase stand beside the first optimizer's, under ``second/NAME``; everything else is a dictionary
+``two_phase`` in the first parameter group. So whatever saves a torch optimizer saves all of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from homestretch.two_phase.optimizer import TwoPhase
+
+_KEY = "two_phase"
+_PREFIX = "second/"
+
+
+def save(optimizer: TwoPhase) -> dict[str, Any]:
+    """The state of both phases."""
+    packed = optimizer.first.state_dict()
+    packed = {**packed, "state": {k: dict(v) for k, v in packed["state"].items()}}
+    packed["param_groups"] = [dict(g) for g in packed["param_groups"]]
+    about: dict[str, Any] = {
+        "phase": optimizer.phase,
+        "epochs": optimizer.epochs,
+        "swap_epoch": optimizer.swap_epoch,
+        "swap_reason": optimizer.swap_reason,
+        "rule": optimizer.rule.state_dict(),
+        "resort": optimizer.resort.state_dict(),
+        "meter": optimizer.meter.state_dict(),
+    }
+    if optimizer.phase == "second":
+        second = optimizer.second.state_dict()
+        numbers = _trainable_numbers(optimizer)
+        for key, entry in second["state"].items():
+            packed["state"].setdefault(numbers[key], {}).update({_PREFIX + name: value for name, value in entry.items()})
+        about["second"] = {k: v for k, v in second["param_groups"][0].items() if k not in ("params", "param_names")}
+    packed["param_groups"][0][_KEY] = about
+    return packed
+
+
+def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
+    """Put a saved state back."""
+    groups = packed.get("param_groups") or [{}]
+    if _KEY not in groups[0]:
+        raise ValueError("state_dict is not that of a TwoPhase: load an optimizer's own state into optimizer.first instead")
+    about = groups[0][_KEY]
+    first_state = {k: {n: v for n, v in entry.items() if not n.startswith(_PREFIX)} for k, entry in packed["state"].items()}
+    first_groups = [{k: v for k, v in g.items() if k != _KEY} for g in groups]
+    optimizer.first.load_state_dict({"state": {k: v for k, v in first_state.items() if v}, "param_groups": first_groups})
+    optimizer.phase = str(about["phase"])
+    optimizer.epochs = int(about["epochs"])
+    optimizer.swap_epoch = about["swap_epoch"]
+    optimizer.swap_reason = str(about["swap_reason"])
+    optimizer.rule.load_state_dict(about["rule"])
+    optimizer.resort.load_state_dict(about["resort"])
+    optimizer.meter.load_state_dict(about["meter"])
+    if "second" in about:
+        numbers = _trainable_numbers(optimizer)
+        second_state = {
+            key: {n.removeprefix(_PREFIX): v for n, v in packed["state"].get(number, {}).items() if n.startswith(_PREFIX)}
+            for key, number in enumerate(numbers)
+        }
+        group = {**about["second"], "params": list(range(len(numbers)))}
+        optimizer.second.load_state_dict({"state": second_state, "param_groups": [group]})
+
+
+def _trainable_numbers(optimizer: TwoPhase) -> list[int]:
+    """For each parameter of the convex phase, its number among all parameters."""
+    everything = [p for g in optimizer.first.param_groups for p in g["params"]]
+    return [i for i, p in enumerate(everything) if p.requires_grad]
