@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["decode_rows", "read_parquet"]
 
-_ROWS_AT_A_TIME = 512
-_MAX_BYTES = 1 << 30  # of one column of one row group, unpacked
+_ROWS_AT_A_TIME = 64  # few, since a dictionary of a few large values can unpack to that many of them
+_MAX_BYTES = 1 << 28  # of one row group, unpacked
 _MAX_ENCODED = 1 << 16  # of one image; 32 by 32 by 3 is 3 KiB unpacked
 
 
@@ -65,8 +65,13 @@ def decode_rows(rows: pa.RecordBatch | pa.Table, image_set: ImageSet, source: Pa
     Raises:
         DataError: Other columns, something that is not a PNG or JPEG image of the set's size, or labels out of range.
     """
+    import pyarrow as pa
+
     image_column, label_column = _columns(rows.schema, image_set, source)
-    encoded = rows.column(image_column).to_pylist()
+    images = rows.column(image_column)
+    at = images.type.get_field_index("bytes") if isinstance(images.type, pa.StructType) else None
+    # Of a structure only the bytes are touched: the path beside them is nobody's business here.
+    encoded = (images if at is None else images.flatten()[at]).to_pylist()
     labels = rows.column(label_column)
     if labels.null_count:
         raise DataError(f"{source}: column {label_column!r} has rows without a label")
@@ -74,8 +79,7 @@ def decode_rows(rows: pa.RecordBatch | pa.Table, image_set: ImageSet, source: Pa
     with warnings.catch_warnings():
         # Pillow warns before it refuses; an image of that size is refused below anyway.
         warnings.simplefilter("ignore")
-        for row, cell in enumerate(encoded):
-            data = cell["bytes"] if isinstance(cell, dict) else cell
+        for row, data in enumerate(encoded):
             pixels[row] = _decoded(data, image_set, f"{source}: row {row}")
     try:
         numbers = np.asarray(labels.to_pylist(), dtype=np.int64)
@@ -95,7 +99,7 @@ def _batches(path: Path, image_set: ImageSet) -> Iterator[pa.RecordBatch]:
             columns = _columns(file.schema_arrow, image_set, path)
             _check_size(file.metadata, path)
             yield from file.iter_batches(batch_size=_ROWS_AT_A_TIME, columns=list(columns))
-    except (pa.ArrowException, OSError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise DataError(f"{path}: not a readable parquet file, perhaps cut short ({_first_line(error)})") from error
 
 
@@ -110,7 +114,7 @@ def _columns(schema: pa.Schema, image_set: ImageSet, source: Path | str) -> tupl
             f"{image_set.label_column}, the file has {', '.join(names[:20]) or 'none'}"
         )
     kind = schema.field(image).type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+    if isinstance(kind, pa.StructType) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise DataError(f"{source}: column {image!r} holds {kind}, not the bytes of PNG or JPEG images")

@@ -122,9 +122,7 @@ def checked(raw: RawImages, image_set: ImageSet, source: Path | str) -> RawImage
 
 def joined(pieces: Sequence[RawImages]) -> RawImages:
     """One after the other."""
-    return RawImages(
-        np.concatenate([piece.pixels for piece in pieces]), np.concatenate([piece.labels for piece in pieces])
-    )
+    return RawImages(np.concatenate([piece.pixels for piece in pieces]), np.concatenate([piece.labels for piece in pieces]))
 
 
 def prepared(image_set: ImageSet, training: RawImages, validation: RawImages) -> ImageData:
@@ -164,8 +162,7 @@ def _tables(pixels: np.ndarray, white: int) -> np.ndarray:
     for channel in range(pixels.shape[1]):
         # In blocks, because numpy's count widens its input to 8 bytes a pixel.
         counts = sum(
-            np.bincount(pixels[start : start + 4096, channel].ravel(), minlength=256)
-            for start in range(0, len(pixels), 4096)
+            np.bincount(pixels[start : start + 4096, channel].ravel(), minlength=256) for start in range(0, len(pixels), 4096)
         )
         share = counts / np.sum(counts)
         mean = float(share @ values)

@@ -52,7 +52,7 @@ def build_model(
     norms: Norms = "two-a-layer",
     seed: int | None = None,
 ) -> nn.Sequential:
-    """Build one of the paper's models, float32, on the CPU.
+    """Build one of the paper's models on the CPU, in torch's default type.
 
     The paper does not say what stands between the head and the squared error. With softmax outputs a run shows the
     gradient-norm pattern it describes, with linear ones it does not, so softmax is the default.
@@ -133,9 +133,7 @@ def overdetermination(samples: int, classes: int, parameters: int) -> float:
         The ratio.
     """
     if min(samples, classes, parameters) < 1:
-        raise ValueError(
-            f"samples, classes and parameters must be at least 1; got {samples}, {classes} and {parameters}"
-        )
+        raise ValueError(f"samples, classes and parameters must be at least 1; got {samples}, {classes} and {parameters}")
     return samples * classes / parameters
 
 
