@@ -1,0 +1,18 @@
+"""Smooth test functions with known minima, and the traps a line search must survive."""
+
+from benchmarks.functions.catalogue import BY_NAME, FUNCTIONS, all_problems, large_problems, quick_problems
+from benchmarks.functions.problem import Function, Problem
+from benchmarks.functions.traps import TRAPS, Outcome, Trap
+
+__all__ = [
+    "BY_NAME",
+    "FUNCTIONS",
+    "TRAPS",
+    "Function",
+    "Outcome",
+    "Problem",
+    "Trap",
+    "all_problems",
+    "large_problems",
+    "quick_problems",
+]
