@@ -43,9 +43,11 @@ def read_parquet(paths: Sequence[Path], image_set: ImageSet, limit: int | None =
     pieces: list[RawImages] = []
     missing = MAX_IMAGES if limit is None else limit
     for path in paths:
+        row = 0
         for batch in _batches(path, image_set):
-            piece = decode_rows(batch.slice(0, missing), image_set, path)
+            piece = decode_rows(batch.slice(0, missing), image_set, path, row)
             pieces.append(piece)
+            row += len(piece.labels)
             missing -= len(piece.labels)
             if missing <= 0:
                 return joined(pieces)
@@ -54,13 +56,14 @@ def read_parquet(paths: Sequence[Path], image_set: ImageSet, limit: int | None =
     return joined(pieces)
 
 
-def decode_rows(rows: pa.RecordBatch | pa.Table, image_set: ImageSet, source: Path | str) -> RawImages:
+def decode_rows(rows: pa.RecordBatch | pa.Table, image_set: ImageSet, source: Path | str, first_row: int = 0) -> RawImages:
     """Decode the images of some rows.
 
     Args:
         rows: A column of images (bytes, or a structure with a field `bytes`) and a column of labels.
         image_set: What they should hold.
         source: Where they came from, for messages.
+        first_row: The number of the first of them there, for messages.
 
     Raises:
         DataError: Other columns, something that is not a PNG or JPEG image of the set's size, or labels out of range.
@@ -80,12 +83,12 @@ def decode_rows(rows: pa.RecordBatch | pa.Table, image_set: ImageSet, source: Pa
         # Pillow warns before it refuses; an image of that size is refused below anyway.
         warnings.simplefilter("ignore")
         for row, data in enumerate(encoded):
-            pixels[row] = _decoded(data, image_set, f"{source}: row {row}")
+            pixels[row] = _decoded(data, image_set, f"{source}: row {first_row + row}")
     try:
         numbers = np.asarray(labels.to_pylist(), dtype=np.int64)
     except OverflowError as error:
         raise DataError(f"{source}: column {label_column!r} has a label beyond 64 bits") from error
-    return checked(RawImages(pixels, numbers), image_set, source)
+    return checked(RawImages(pixels, numbers), image_set, source, first_row)
 
 
 def _batches(path: Path, image_set: ImageSet) -> Iterator[pa.RecordBatch]:

@@ -92,13 +92,14 @@ class RawImages(NamedTuple):
     labels: np.ndarray
 
 
-def checked(raw: RawImages, image_set: ImageSet, source: Path | str) -> RawImages:
+def checked(raw: RawImages, image_set: ImageSet, source: Path | str, first_row: int = 0) -> RawImages:
     """Give `raw` back if it is what the set promises.
 
     Args:
         raw: What a reader made.
         image_set: What it should be.
         source: The file or place it came from, for the message.
+        first_row: The number of the first image there, for the message.
 
     Raises:
         DataError: No images, another shape, another number of labels than images, or a label out of range.
@@ -114,7 +115,7 @@ def checked(raw: RawImages, image_set: ImageSet, source: Path | str) -> RawImage
     if wrong.size:
         row = int(wrong[0])
         raise DataError(
-            f"{source}: label {int(labels[row])} in row {row}, but labels of {image_set.name} run from 0 to "
+            f"{source}: label {int(labels[row])} in row {first_row + row}, but labels of {image_set.name} run from 0 to "
             f"{image_set.classes - 1}"
         )
     return raw

@@ -47,6 +47,19 @@ def test_shards_are_read_in_order_up_to_the_limit(tmp_path, monkeypatch, make_ra
     assert np.array_equal(read.pixels, np.concatenate([first.pixels, second.pixels])[:expected])
 
 
+@pytest.mark.parametrize("broken", ["image", "label"])
+def test_rows_are_counted_through_the_file(tmp_path, monkeypatch, make_raw, encode, broken):
+    monkeypatch.setattr(module, "_ROWS_AT_A_TIME", 2)
+    images, labels = [encode(pixels) for pixels in make_raw("mnist", 4).pixels], [0, 1, 2, 3]
+    if broken == "image":
+        images[3] = b"x"
+    else:
+        labels[3] = 10
+    parquet.write_table(pa.table({"image": images, "label": labels}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet: .*row 3"):
+        read_parquet([tmp_path / "a.parquet"], SETS["mnist"])
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
