@@ -1,19 +1,36 @@
 """When to swap: rules over a stream of losses and gradient norms. Plain Python, no torch."""
 
 from homestretch.swap.base import Decision, Observation, ProbeResult, SwapRule
+from homestretch.swap.budget import BudgetAware, Forecast
+from homestretch.swap.combine import After, AllOf, AnyOf, Fallback
+from homestretch.swap.curve_peak import CurvePeak
+from homestretch.swap.custom import Custom
 from homestretch.swap.fixed import AtEpoch, AtShare, AtStep, Never
 from homestretch.swap.literal import LiteralPeak
+from homestretch.swap.loss_rules import AtLoss, Plateau
+from homestretch.swap.noise_scale import NoiseScale
 from homestretch.swap.peak import GradientNormPeak
 
 __all__ = [
+    "After",
+    "AllOf",
+    "AnyOf",
     "AtEpoch",
+    "AtLoss",
     "AtShare",
     "AtStep",
+    "BudgetAware",
+    "CurvePeak",
+    "Custom",
     "Decision",
+    "Fallback",
+    "Forecast",
     "GradientNormPeak",
     "LiteralPeak",
     "Never",
+    "NoiseScale",
     "Observation",
+    "Plateau",
     "ProbeResult",
     "SwapRule",
 ]

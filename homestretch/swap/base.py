@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
 
 from homestretch.errors import NonFiniteError
+from homestretch.memory import Remembering
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,30 +89,12 @@ class Decision:
     probe: bool = False
 
 
-@dataclass
-class NoMemory:
-    """The memory of a rule that needs none."""
-
-
-class SwapRule(ABC):
+class SwapRule(Remembering, ABC):
     """A rule that says when to swap.
 
-    A subclass names itself, keeps what it remembers in ``self.memory``, a dataclass of plain numbers, strings and lists
-    given as ``Memory``, and writes :meth:`judge`; a rule that asks for probes writes :meth:`weigh` too. Settings belong
-    to the constructor and are no part of the state.
-
-    Attributes:
-        name: Short name, for the record and for results.
-        Memory: The dataclass of what the rule remembers; every field has a default.
-        memory: What it remembers now.
+    A subclass names itself, keeps what it remembers in ``self.memory`` (see :class:`~homestretch.memory.Remembering`) and
+    writes :meth:`judge`; a rule that asks for probes writes :meth:`weigh` too.
     """
-
-    name: str
-    Memory: ClassVar[type] = NoMemory
-    memory: Any
-
-    def __init__(self) -> None:
-        self.memory = self.Memory()
 
     def observe(self, observation: Observation) -> Decision:
         """Take in an epoch and decide.
@@ -135,26 +116,9 @@ class SwapRule(ABC):
         """Decide on the answer to a probe, with the observation it belongs to."""
         return self.stay("this rule asks for no probe")
 
-    def reset(self) -> None:
-        """Forget everything: the next observation is the first."""
-        self.memory = self.Memory()
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the rule remembers, as plain numbers, strings and lists."""
-        return {"rule": self.name, **asdict(self.memory)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned.
-
-        Raises:
-            ValueError: If the state belongs to another rule or lacks an entry.
-        """
-        check_owner(state, self.name)
-        names = [f.name for f in fields(self.Memory)]
-        if missing := [name for name in names if name not in state]:
-            raise ValueError(f"the state of {self.name} lacks {', '.join(missing)}: it is damaged or of another version")
-        copied = {name: list(state[name]) if isinstance(state[name], list | tuple) else state[name] for name in names}
-        self.memory = self.Memory(**copied)
+    def watch(self, observation: Observation) -> None:
+        """Take in an epoch whose decision is not wanted yet: a rule that asks for probes asks for none."""
+        self.observe(observation)
 
     def stay(self, reason: str, *, probe: bool = False, **values: float) -> Decision:
         """The decision not to swap."""
@@ -167,13 +131,6 @@ class SwapRule(ABC):
     def decide(self, swap: bool, reason: str, **values: float) -> Decision:
         """The decision to swap or not."""
         return Decision(swap=swap, reason=reason, rule=self.name, values=values)
-
-
-def check_owner(state: Mapping[str, Any], name: str) -> None:
-    """Refuse a state that another rule wrote."""
-    owner = state.get("rule")
-    if owner != name:
-        raise ValueError(f"this state belongs to the rule {owner!r}, not to {name!r}: build the rule that wrote it")
 
 
 def _check_finite(observation: Observation) -> None:

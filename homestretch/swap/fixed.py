@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from homestretch.swap import arguments
+from homestretch import arguments
 from homestretch.swap.base import Decision, Observation, SwapRule
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from homestretch.swap import arguments
+from homestretch import arguments
 from homestretch.swap.base import Decision, Observation, SwapRule
 
 

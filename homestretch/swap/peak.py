@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from homestretch.swap import arguments
+from homestretch import arguments
 from homestretch.swap.base import Decision, Observation, SwapRule
 from homestretch.swap.smoothing import KINDS, smooth, span
 
@@ -168,6 +168,4 @@ class GradientNormPeak(SwapRule):
         spent = observation.cost / observation.budget
         if spent < self.fallback_share:
             return None
-        return self.swap(
-            f"no peak of the gradient norm in {spent:.1%} of the budget, at {self.fallback_share:.0%} it swaps anyway"
-        )
+        return self.swap(f"no peak of the gradient norm in {spent:.1%} of the budget: it swaps at {self.fallback_share:.0%}")

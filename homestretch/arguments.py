@@ -1,4 +1,4 @@
-"""Checks of the rules' arguments at the door."""
+"""Checks of arguments at the door, shared by the plain-Python rooms: each returns the value or says what to do."""
 
 from __future__ import annotations
 
@@ -12,13 +12,6 @@ def positive(name: str, value: float) -> float:
     return value
 
 
-def not_negative(name: str, value: float) -> float:
-    """``value``, if it is finite and not below 0."""
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} must be a finite number, 0 or more, got {value}")
-    return value
-
-
 def at_least(name: str, value: float, lowest: float) -> float:
     """``value``, if it is finite and not below ``lowest``."""
     if not (math.isfinite(value) and value >= lowest):
@@ -28,7 +21,7 @@ def at_least(name: str, value: float, lowest: float) -> float:
 
 def count(name: str, value: int) -> int:
     """``value``, if it is a whole number from 1."""
-    if value < 1 or value != int(value):
+    if not (math.isfinite(value) and value >= 1 and value == int(value)):
         raise ValueError(f"{name} must be a whole number, 1 or more, got {value}")
     return int(value)
 
