@@ -1,14 +1,15 @@
 r"""When to go back to the first phase: the safe resort, measured instead of hoped. Plain Python, no torch.
 
-What the first phase was making is known from its own record: the power a of :math:`L \propto c^{-a}`, a robust slope of log loss over
-log cost since the cost was half of what it was at the swap. Had it gone on, its loss at cost c would be about
-:math:`L_0 (c / c_0)^{-a}`, falling by a / c per gradient-equivalent. The convex phase is held against both.
+What the first phase was making is known from its own record: the power a of :math:`L \propto c^{-a}`, a robust slope of log
+loss over log cost since the cost was half of what it was at the swap. Had it gone on, its loss at cost c would be about
+:math:`L_0 (c / c_0)^{-a}`, falling by a / c per gradient-equivalent. The convex phase is held against both. Losses that are
+not positive have no such trend: then only failures lead back.
 """
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -45,12 +46,12 @@ class ResortMemory:
     waited: int = 0
 
 
-class Resort(Remembering):
+class Resort(Remembering, ABC):
     """A policy on going back. In its decisions ``swap`` means: change the phase, back to the first.
 
     Args:
-        retry_after: Epochs of the first phase after which the swap rule is asked again, twice as many after each further return;
-            ``None`` for never.
+        retry_after: Epochs of the first phase after which the swap rule is asked again, twice as many after each further
+            return; ``None`` for never.
     """
 
     Memory = ResortMemory
@@ -82,21 +83,19 @@ class Resort(Remembering):
             loss = memory.first_losses[-1]
         memory.costs, memory.losses, memory.behind = [cost], [loss], 0
 
-    def observe_second(self, cost: float, loss: float, failure: str = "") -> Decision:
+    def observe_second(self, cost: float, loss: float, failure: str | None = None) -> Decision:
         """Take in a step of the convex phase and decide whether to go back.
 
         Args:
             cost: Total cost so far.
             loss: Loss over all the data after the step.
-            failure: What went wrong (a failed search, a NaN); empty if nothing did.
+            failure: What went wrong (a failed search, a NaN); ``None`` if nothing did.
         """
         if not self.memory.costs:
             raise ValueError("observe_second was called before swapped: tell the resort where the convex phase began")
         decision = self.judge(cost, loss, failure)
         if decision.swap:
-            self.memory.returns += 1
-            self.memory.waited = 0
-            self.memory.costs, self.memory.losses, self.memory.behind = [], [], 0
+            self._return()
         return decision
 
     def may_swap(self) -> bool:
@@ -105,8 +104,12 @@ class Resort(Remembering):
             return True
         return self.retry_after is not None and self.memory.waited >= self.retry_after * 2 ** (self.memory.returns - 1)
 
+    def _return(self) -> None:
+        """Begin the first phase's record anew: its trend is not that of before the convex phase."""
+        self.memory = ResortMemory(returns=self.memory.returns + 1)
+
     @abstractmethod
-    def judge(self, cost: float, loss: float, failure: str) -> Decision:
+    def judge(self, cost: float, loss: float, failure: str | None) -> Decision:
         """Decide on a step of the convex phase."""
 
     def decide(self, back: bool, reason: str, **values: float) -> Decision:
@@ -119,7 +122,7 @@ class NoResort(Resort):
 
     name = "no-resort"
 
-    def judge(self, cost: float, loss: float, failure: str) -> Decision:
+    def judge(self, cost: float, loss: float, failure: str | None) -> Decision:
         """Always no."""
         return self.decide(False, f"this run does not go back{f' ({failure})' if failure else ''}")
 
@@ -128,9 +131,9 @@ class MeasuredResort(Resort):
     """Go back when the convex phase makes less progress for its cost than the first phase would have made.
 
     It is losing where both hold: its loss is above what the first phase would have reached at this cost (progress since the
-    swap), and its loss is falling more slowly than the first phase's would (progress now, a robust slope over ``window`` steps).
-    The first alone would punish a slow start, the second alone a pause after a great gain. It goes back after ``patience`` such
-    steps in a row; at once after a failure, a loss that is not finite, or a spike.
+    swap), and its loss is falling more slowly than the first phase's would (progress now, a robust slope over ``window``
+    steps). The first alone would punish a slow start, the second alone a pause after a great gain. It goes back after
+    ``patience`` such steps in a row; at once after a failure, a loss that is not finite, or a spike.
 
     Args:
         window: Steps that the present progress is measured over.
@@ -163,7 +166,7 @@ class MeasuredResort(Resort):
         if spike <= 1.0:
             raise ValueError(f"spike must be above 1, got {spike}: it is a factor on the lowest loss")
 
-    def judge(self, cost: float, loss: float, failure: str) -> Decision:
+    def judge(self, cost: float, loss: float, failure: str | None) -> Decision:
         """Look for failures, then compare the progress."""
         memory = self.memory
         if failure or not math.isfinite(loss):
@@ -192,8 +195,8 @@ class MeasuredResort(Resort):
         first_loss = math.exp(trend.log(memory.losses[0]) - expected)
         return self.decide(
             memory.behind >= self.patience,
-            f"loss {loss:.3g} where the first phase would be near {first_loss:.3g}, falling by {pace:.2%} per gradient-equivalent "
-            f"where that would make {expected_pace:.2%}; losing in {memory.behind} of {self.patience} steps",
+            f"loss {loss:.3g} where the first phase would be near {first_loss:.3g}, falling by {pace:.2%} per "
+            f"gradient-equivalent where that would make {expected_pace:.2%}; losing in {memory.behind} of {self.patience} steps",
             loss=loss,
             expected_loss=first_loss,
             pace=pace,
@@ -247,9 +250,7 @@ class Race(MeasuredResort):
         ours, theirs = _best_until(cost, second), _best_until(cost, first)
         back = not ours <= theirs
         if back:
-            self.memory.returns += 1
-            self.memory.waited = 0
-            self.memory.costs, self.memory.losses, self.memory.behind = [], [], 0
+            self._return()
         winner = "the first phase" if back else "the convex phase"
         return self.decide(
             back,
