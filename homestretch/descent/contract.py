@@ -150,6 +150,7 @@ class TorchContract(Optimizer):
             if self._closure is None:
                 self._closure = ClosureFunction(closure, self.parameters)
             self._closure.closure = closure
+            self._closure.parameters = self.parameters
             self._cheap_loss = False
             function = self._closure
         return _Negated(function, self.parameters) if self._sign < 0 else function

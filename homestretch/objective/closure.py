@@ -29,7 +29,7 @@ class ClosureFunction:
         self.closure = closure
         self.meter = meter or CostMeter()
         self.version = 0
-        self._parameters = parameters
+        self.parameters = parameters
 
     def __call__(self) -> Tensor:
         """The closure's loss; ``.grad`` is filled.
@@ -37,7 +37,7 @@ class ClosureFunction:
         Raises:
             TypeError: If the closure returns nothing that can be read as one number.
         """
-        for p in self._parameters:
+        for p in self.parameters:
             p.grad = None
         with torch.enable_grad():
             loss = self.closure()

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from torch import nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+from torch.nn.functional import mse_loss
+
+from homestretch import LBFGS, ConjugateGradient, Diagonal, Objective
+from homestretch.errors import UnsupportedError
+
+METHODS = {"cg": ConjugateGradient, "lbfgs": lambda p: LBFGS(p, memory=4)}
+
+
+def network(dtype=torch.float64) -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2)).to(dtype)
+
+
+def data(dtype=torch.float64):
+    generator = torch.Generator().manual_seed(2)
+    return tuple(torch.randn(40, n, generator=generator, dtype=dtype) for n in (3, 2))
+
+
+def parameters_of(model: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def train(model, optimizer, steps, objective=None):
+    objective = objective or Objective(model, mse_loss, data(next(model.parameters()).dtype))
+    return [optimizer.step(objective) for _ in range(steps)]
+
+
+def through_a_file(state):
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("at", [1, 3, 9])
+def test_a_reloaded_run_goes_on_bit_for_bit(method, dtype, at):
+    model = network(dtype)
+    optimizer = METHODS[method](model.parameters())
+    train(model, optimizer, at)
+    saved = through_a_file({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    left_alone = train(model, optimizer, 5)
+
+    fresh = network(dtype)
+    fresh.load_state_dict(saved["model"])
+    reloaded = METHODS[method](fresh.parameters())
+    reloaded.load_state_dict(saved["optimizer"])
+    objective = Objective(fresh, mse_loss, data(dtype))
+    assert train(fresh, reloaded, 5, objective) == left_alone
+    assert torch.equal(parameters_of(model), parameters_of(fresh))
+    assert objective.meter.gradients == sum(r.gradients for r in reloaded.history)  # nothing evaluated twice
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_state_loaded_at_another_point_is_noticed(method):
+    model = network()
+    optimizer = METHODS[method](model.parameters())
+    train(model, optimizer, 3)
+    state = optimizer.state_dict()
+    other = network()
+    reloaded = METHODS[method](other.parameters())
+    reloaded.load_state_dict(state)
+    objective = Objective(other, mse_loss, data())
+    start = objective.loss()
+    assert reloaded.step(objective) < start
+    assert objective.loss() == pytest.approx(float(objective()), abs=1e-15)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_distributed_checkpoint_round_trip(method):
+    model = network()
+    optimizer = METHODS[method](model.parameters())
+    train(model, optimizer, 4)
+    saved = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
+    saved = through_a_file(saved)
+    left_alone = train(model, optimizer, 4)
+
+    fresh = network()
+    fresh.load_state_dict(saved["model"])
+    reloaded = METHODS[method](fresh.parameters())
+    template = get_optimizer_state_dict(fresh, reloaded)  # calls step without a closure to make the state
+    assert {k: set(v) for k, v in template["state"].items()} == {k: set(v) for k, v in saved["optimizer"]["state"].items()}
+    set_optimizer_state_dict(fresh, reloaded, saved["optimizer"])
+    assert train(fresh, reloaded, 4) == left_alone
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_groups_and_frozen_parameters(method):
+    model = network()
+    model[0].bias.requires_grad_(False)
+    before = model[0].bias.clone()
+    groups = [{"params": model[0].parameters()}, {"params": model[2].parameters()}]
+    grouped = train(model, METHODS[method](groups), 6)
+    assert torch.equal(before, model[0].bias)
+    model = network()
+    model[0].bias.requires_grad_(False)
+    assert grouped == train(model, METHODS[method](model.parameters()), 6)
+
+
+def test_named_parameters_give_names_in_messages():
+    embedding = nn.Embedding(5, 3, sparse=True)
+    optimizer = LBFGS(embedding.named_parameters())
+
+    def closure():
+        loss = embedding(torch.tensor([1, 2])).square().sum()
+        loss.backward()
+        return loss
+
+    with pytest.raises(UnsupportedError, match=r"parameter weight .* sparse"):
+        optimizer.step(closure)
+
+
+def test_added_parameters_are_optimised():
+    first, second = (nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
+    optimizer = LBFGS([first])
+
+    def closure():
+        loss = (first**2).sum() + ((second - 3) ** 2).sum()
+        loss.backward()
+        return loss
+
+    optimizer.minimize(closure, 5)
+    optimizer.add_param_group({"params": [second]})
+    optimizer.minimize(closure, 20)
+    torch.testing.assert_close(second.detach(), torch.full((2,), 3.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("zero", [True, False])
+def test_closures_that_zero_gradients_and_closures_that_keep_them_agree(zero):
+    model = network()
+    inputs, targets = data()
+    optimizer = ConjugateGradient(model.parameters())
+
+    def closure():
+        if zero:
+            optimizer.zero_grad()
+        loss = mse_loss(model(inputs), targets)
+        loss.backward()
+        return loss
+
+    losses = [optimizer.step(closure) for _ in range(8)]
+    assert losses[-1] < losses[0]
+    reference = network()
+    gradient = torch.autograd.grad(mse_loss(model(inputs), targets), list(model.parameters()))
+    assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradient, strict=True))
+    del reference
+
+
+def test_hooks_are_called():
+    model = network()
+    optimizer = LBFGS(model.parameters())
+    called = []
+    optimizer.register_step_pre_hook(lambda *_: called.append("before"))
+    optimizer.register_step_post_hook(lambda *_: called.append("after"))
+    train(model, optimizer, 2)
+    assert called == ["before", "after"] * 2
+
+
+@pytest.mark.parametrize("by_keyword", [True, False])
+def test_a_gradient_scaler_is_refused_however_the_closure_is_passed(by_keyword):
+    model = network(torch.float32)
+    optimizer = LBFGS(model.parameters())
+    scaler = torch.amp.GradScaler("cpu")
+    inputs, targets = data(torch.float32)
+
+    def closure():
+        loss = scaler.scale(mse_loss(model(inputs), targets))
+        loss.backward()
+        return loss
+
+    closure()
+    arguments = ((), {"closure": closure}) if by_keyword else ((closure,), {})
+    with pytest.raises(RuntimeError, match=r"[Cc]losure|GradScaler"):
+        scaler.step(optimizer, *arguments[0], **arguments[1])
+
+
+def test_bf16_autocast_with_float32_parameters():
+    model = network(torch.float32)
+    inputs, targets = data(torch.float32)
+    optimizer = LBFGS(model.parameters())
+
+    def closure():
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = mse_loss(model(inputs), targets)
+        loss.backward()
+        return loss
+
+    start = closure().item()
+    assert optimizer.minimize(closure, 60) < 0.7 * start
+    assert optimizer.scalars["rounding"] == pytest.approx(2e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.bfloat16, torch.float16])
+def test_dtypes_that_cannot_work_are_refused_at_the_door(dtype):
+    with pytest.raises(ValueError, match=r"view_as_real|autocast"):
+        LBFGS([nn.Parameter(torch.zeros(2, dtype=dtype))])
+
+
+def test_a_closure_without_a_loss_is_refused():
+    p = nn.Parameter(torch.ones(2))
+    with pytest.raises(TypeError, match="return loss"):
+        LBFGS([p]).step(lambda: (p**2).sum().backward())
+
+
+def test_nothing_to_optimise_is_refused():
+    p = nn.Parameter(torch.ones(2), requires_grad=False)
+    with pytest.raises(ValueError, match="nothing to optimise"):
+        LBFGS([p]).step(lambda: p.sum())
+
+
+def test_a_foreign_state_is_refused():
+    model = network()
+    adam = torch.optim.Adam(model.parameters())
+    with pytest.raises(ValueError, match="not that of a homestretch Descent"):
+        LBFGS(model.parameters()).load_state_dict(adam.state_dict())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_preconditioner_survives_a_reload(method):
+    model = network()
+    optimizer = METHODS[method](model.parameters())
+    diagonal = [torch.rand_like(p) + 0.5 for p in model.parameters()]
+    optimizer.preconditioner = Diagonal(diagonal)
+    train(model, optimizer, 3)
+    saved = through_a_file({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    left_alone = train(model, optimizer, 4)
+    fresh = network()
+    fresh.load_state_dict(saved["model"])
+    reloaded = METHODS[method](fresh.parameters())
+    reloaded.load_state_dict(saved["optimizer"])
+    assert train(fresh, reloaded, 4) == left_alone
+
+
+def test_a_loss_that_does_not_use_every_parameter():
+    used, unused = (nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
+    optimizer = LBFGS([used, unused])
+
+    def closure():
+        loss = ((used - 2) ** 2).sum()
+        loss.backward()
+        return loss
+
+    optimizer.minimize(closure, 10)
+    torch.testing.assert_close(used.detach(), torch.full((2,), 2.0, dtype=torch.float64))
+    assert torch.equal(unused, torch.ones(2, dtype=torch.float64))
