@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -27,6 +28,61 @@ class Function(Protocol):
 
     def loss(self) -> float:
         """The loss at the current parameters, by a forward pass only where the function can do without a backward."""
+        ...
+
+
+@runtime_checkable
+class HessianProducts(Protocol):
+    """A function that knows its Hessian by products.
+
+    Vectors here and below have one tensor for each of ``parameters``, in that order.
+
+    Attributes:
+        parameters: The parameters of the function.
+    """
+
+    parameters: list[Tensor]
+
+    def hessian_product(self, vector: list[Tensor]) -> list[Tensor]:
+        """The Hessian at the current parameters times ``vector``, as a new vector."""
+        ...
+
+
+@runtime_checkable
+class GaussNewtonProducts(Protocol):
+    """A function that is a convex one of a network's outputs, or a sum of squares.
+
+    Attributes:
+        parameters: The parameters of the function.
+    """
+
+    parameters: list[Tensor]
+
+    def gauss_newton_product(self, vector: list[Tensor]) -> list[Tensor]:
+        """The Gauss-Newton matrix at the current parameters times ``vector``, as a new vector."""
+        ...
+
+
+@runtime_checkable
+class Residuals(Protocol):
+    r"""A sum of squares :math:`f(\theta) = \|\rho(\theta)\|^2`, with no half before it.
+
+    Attributes:
+        parameters: The parameters of the function.
+        meter: Counts every evaluation.
+        flops_per_gradient: Floating-point operations of one gradient, by which dense algebra is priced.
+    """
+
+    parameters: list[Tensor]
+    meter: CostMeter
+    flops_per_gradient: float
+
+    def residuals(self) -> Tensor:
+        r""":math:`\rho` at the current parameters, shape (N,), detached."""
+        ...
+
+    def jacobian_chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pieces of the residuals, shape (n,), with their rows of the Jacobian, shape (n, P), packed in order."""
         ...
 
 

@@ -20,6 +20,7 @@ from homestretch.cost import CostMeter
 from homestretch.errors import NondeterministicLossError
 from homestretch.objective.batches import Batches, as_batches
 from homestretch.objective.modes import full_pass_mode, suspects, training_mode
+from homestretch.objective.products import DatasetProducts
 
 Loss = Callable[[Any, Any], Tensor]
 _MODES = ("eval", "train")
@@ -48,7 +49,7 @@ class MiniBatch:
         return loss.detach()
 
 
-class Objective:
+class Objective(DatasetProducts):
     """The mean loss of ``model`` over ``data``, usable as a torch closure.
 
     Example:

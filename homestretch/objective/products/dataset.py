@@ -1,0 +1,112 @@
+"""Curvature products of the loss over a data set, micro-batch by micro-batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from homestretch import vectors
+from homestretch.cost import CostMeter
+from homestretch.objective.batches import Batches
+from homestretch.objective.modes import full_pass_mode
+from homestretch.objective.products.choosing import Chooser
+from homestretch.objective.products.gauss_newton import GaussNewtonProduct, output_curvature
+from homestretch.objective.products.hessian import HessianProduct, refuse_sharded
+from homestretch.vectors import Vector
+
+
+class DatasetProducts:
+    """Hessian and Gauss-Newton products for :class:`~homestretch.objective.dataset.Objective`.
+
+    Exact over all the data, every micro-batch weighted by its share, in the same mode and memory as a full pass. The way a
+    product is made is chosen by the first one and said in :attr:`hessian_mode` and :attr:`gauss_newton_mode`; what choosing
+    costs is counted.
+    """
+
+    model: nn.Module
+    batches: Batches
+    parameters: list[Tensor]
+    meter: CostMeter
+    mode: str
+    portion: float
+    _total: float
+    _loss: Callable[[Any, Any], Tensor]
+    _compute: Callable[[nn.Module, Any], tuple[Any, Any]]
+    _group: dist.ProcessGroup | None
+
+    _hessian: HessianProduct | None = None
+    _gauss_newton: GaussNewtonProduct | None = None
+
+    @property
+    def hessian_mode(self) -> str:
+        """How Hessian products are made; empty before the first one."""
+        return self._hessian.choice.mode if self._hessian else ""
+
+    @property
+    def gauss_newton_mode(self) -> str:
+        """How the Jacobian's products inside Gauss-Newton products are made; empty before the first one."""
+        return self._gauss_newton.choice.mode if self._gauss_newton else ""
+
+    def hessian_product(self, vector: Vector) -> Vector:
+        """The Hessian of the loss over all the data times ``vector``, one tensor for each of ``parameters``.
+
+        Raises:
+            UnsupportedError: If the parameters are sharded.
+        """
+        refuse_sharded(self.parameters)
+        if self._hessian is None:
+            self._hessian = HessianProduct(self.parameters, self.model)
+        maker = self._hessian
+
+        def product(batch: Any) -> Vector:
+            return maker(lambda: self._batch_loss(batch), vector)
+
+        return self._over_data(product, maker.choice, self.meter.count_hessian_product)
+
+    def gauss_newton_product(self, vector: Vector) -> Vector:
+        """The Gauss-Newton matrix of the loss over all the data times ``vector``.
+
+        It is positive semidefinite where the loss is convex in the model's outputs (squared error, cross-entropy of scores). A
+        softmax belongs into the model before a squared error, and into the loss before a logarithm.
+
+        Raises:
+            UnsupportedError: If the outputs are not one tensor or the parameters are sharded.
+        """
+        refuse_sharded(self.parameters)
+        if self._gauss_newton is None:
+            self._gauss_newton = GaussNewtonProduct(self.parameters, self.model)
+        maker = self._gauss_newton
+
+        def product(batch: Any) -> Vector:
+            held: list[Any] = []
+
+            def outputs() -> Tensor:
+                found, targets = self._compute(self.model, batch)
+                held[:] = [targets]
+                return found
+
+            curvature = output_curvature(lambda z: self._loss(z, held[0]))
+            return maker(outputs, curvature, vector)
+
+        return self._over_data(product, maker.choice, self.meter.count_gauss_newton_product)
+
+    def _batch_loss(self, batch: Any) -> Tensor:
+        return self._loss(*self._compute(self.model, batch)).reshape(())
+
+    def _over_data(self, product: Callable[[Any], Vector], choice: Chooser, count: Callable[[float], None]) -> Vector:
+        """The mean of the micro-batches' products, and its cost, that of choosing a way included."""
+        total = vectors.zeros_like(vectors.locals_of(self.parameters))
+        fraction = 0.0
+        with full_pass_mode(self.model, self.mode):
+            for batch, samples in self.batches.full():
+                share = samples / self._total
+                vectors.add_(total, product(batch), share)
+                fraction += share * choice.tries
+        count(self.portion * fraction)
+        if self._group is not None:
+            for t in total:
+                dist.all_reduce(t, group=self._group)
+        return total

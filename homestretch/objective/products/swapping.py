@@ -1,0 +1,118 @@
+"""Other tensors in the place of a model's parameters, and kernels that can be differentiated twice."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+from homestretch import vectors
+from homestretch.vectors import Vector
+
+
+@contextmanager
+def swapped(model: nn.Module, parameters: Sequence[Tensor], tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Put ``tensors`` in the place of ``parameters`` wherever ``model`` holds them (tied ones included), then restore."""
+    instead = {id(p): t for p, t in zip(parameters, tensors, strict=True)}
+    places = [
+        (module._parameters, name, p)
+        for module in model.modules()
+        for name, p in module._parameters.items()
+        if p is not None and id(p) in instead
+    ]
+    try:
+        for holder, name, p in places:
+            holder[name] = instead[id(p)]  # type: ignore[assignment]
+        yield
+    finally:
+        for holder, name, p in places:
+            holder[name] = p
+
+
+@contextmanager
+def tangents(model: nn.Module, parameters: Sequence[Tensor], vector: Vector) -> Iterator[Vector]:
+    """Give each of a model's parameters its part of ``vector`` as a tangent; yields the parameters that carry them."""
+    with warnings.catch_warnings():
+        # torch's forward mode scripts its decompositions the first time, which torch itself has deprecated
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with forward_ad.dual_level():
+            duals = [forward_ad.make_dual(p, v) for p, v in zip(parameters, vector, strict=True)]
+            with swapped(model, parameters, duals):
+                yield duals
+
+
+@contextmanager
+def moved(parameters: Sequence[Tensor], direction: Vector, step: float) -> Iterator[None]:
+    """Move the parameters by ``step * direction``, then put them back bit for bit.
+
+    Written through ``.data``, which leaves the tensors' versions alone: to everyone else nothing has happened.
+    """
+    places = [p.data for p in parameters]
+    start = vectors.clone(places)
+    try:
+        vectors.assign_sum_(places, start, direction, step)
+        yield
+    finally:
+        vectors.copy_(places, start)
+
+
+@contextmanager
+def smooth_kernels() -> Iterator[None]:
+    """Use kernels whose derivatives of higher order exist, and restore the choice of kernels after.
+
+    The fused attention kernels have no forward-mode derivative and no second one; the kernels of squared error and SiLU
+    have no forward-mode derivative of their backward pass and are written out.
+    """
+    with sdpa_kernel(SDPBackend.MATH), _Formulas():
+        yield
+
+
+def difference_step(parameters: Sequence[Tensor], vector: Vector) -> float:
+    """A step for central differences along ``vector``: the cube root of the rounding unit, by the parameters' size."""
+    length = vectors.norm(vector)
+    eps = max(vectors.working_eps(p.dtype) for p in parameters)
+    return eps ** (1.0 / 3.0) * (1.0 + vectors.norm(vectors.locals_of(parameters))) / length if length > 0.0 else 1.0
+
+
+class _Formulas(TorchFunctionMode):
+    """Writes a few functions out as formulas."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        formula = _FORMULAS.get(func)
+        return (formula or func)(*args, **(kwargs or {}))
+
+
+def _mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Squared error, as ``torch.nn.functional.mse_loss``."""
+    if size_average is not None or reduce is not None or weight is not None:
+        return _MSE(input, target, size_average, reduce, reduction, weight)  # type: ignore[arg-type]
+    return _reduced((input - target).square(), reduction)
+
+
+def _reduced(losses: Tensor, reduction: str) -> Tensor:
+    return {"mean": losses.mean, "sum": losses.sum, "none": lambda: losses}[reduction]()
+
+
+def _silu(input: Tensor, inplace: bool = False) -> Tensor:
+    return input * torch.sigmoid(input)
+
+
+_MSE = torch.nn.functional.mse_loss
+_FORMULAS: dict[Any, Callable[..., Tensor]] = {
+    torch.nn.functional.mse_loss: _mse_loss,
+    torch.nn.functional.silu: _silu,
+}

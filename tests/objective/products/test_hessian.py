@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from homestretch import Objective, vectors
+from homestretch.errors import UnsupportedError
+from homestretch.objective.products import HessianProduct
+from tests.objective.products.conftest import make_case
+
+
+class Crooked(torch.autograd.Function):
+    """x^3 with a backward pass whose own derivative is silently wrong: it hides x from autograd."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.x = x.detach()
+        return x**3
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 3.0 * ctx.x**2 * gradient
+
+
+def exact(case):
+    return torch.autograd.functional.hessian(lambda flat: case.loss(case.at(flat), case.targets), case.flat)
+
+
+def test_product_is_exact(case):
+    v = case.vector()
+    product = case.objective.hessian_product(v)
+    torch.testing.assert_close(vectors.pack(product), exact(case) @ vectors.pack(v), rtol=1e-8, atol=1e-10)
+    assert case.objective.hessian_mode == "forward-over-reverse", case.objective._hessian.choice.reasons
+    # The second product goes the chosen way at once.
+    torch.testing.assert_close(case.objective.hessian_product(v), product, rtol=1e-12, atol=1e-14)
+
+
+def test_nothing_is_left_behind():
+    case = make_case("attention", "squared")
+    case.objective()
+    gradients = [p.grad for p in case.objective.parameters]
+    versions = [p._version for p in case.model.parameters()]
+    kernels = torch.backends.cuda.flash_sdp_enabled()
+    held = dict(case.model.named_parameters())
+    case.objective.hessian_product(case.vector())
+    assert all(p.grad is g for p, g in zip(case.objective.parameters, gradients, strict=True))
+    assert [p._version for p in case.model.parameters()] == versions
+    assert torch.backends.cuda.flash_sdp_enabled() == kernels
+    assert all(p is held[name] for name, p in case.model.named_parameters())
+
+
+def test_batch_norm_over_micro_batches_without_moving_its_statistics():
+    case = make_case("normalised", "cross-entropy", mode="train", micro_batch=4)
+    norm = case.model[1]
+    before = norm.running_mean.clone()
+    v = case.vector()
+    product = vectors.pack(case.objective.hessian_product(v))
+
+    def loss(flat):
+        case.model.eval()
+        norm.train()
+        norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
+        tensors = dict(zip(case.names, vectors.unpack(flat, case.objective.parameters), strict=True))
+        total = 0.0
+        for part in (slice(0, 4), slice(4, 7)):
+            outputs = torch.func.functional_call(case.model, tensors, (case.inputs[part],))
+            total = total + case.loss(outputs, case.targets[part]) * len(case.inputs[part]) / 7
+        return total
+
+    assert torch.equal(norm.running_mean, before)
+    expected = torch.autograd.functional.hessian(loss, case.flat) @ vectors.pack(v)
+    torch.testing.assert_close(product, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_a_silently_wrong_derivative_is_noticed():
+    layer = nn.Linear(3, 2).double()
+    x, t = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64)
+    objective = Objective(layer, lambda z, y: (Crooked.apply(z) - y).square().mean(), (x, t))
+    v = [torch.randn_like(p) for p in vectors.locals_of(objective.parameters)]
+    before = vectors.clone(objective.parameters)
+    product = vectors.pack(objective.hessian_product(v))
+    assert objective.hessian_mode == "differences"
+    assert all(torch.equal(a, b) for a, b in zip(before, vectors.locals_of(objective.parameters), strict=True))
+
+    def loss(flat):
+        weight, bias = vectors.unpack(flat, v)
+        return (nn.functional.linear(x, weight, bias) ** 3 - t).square().mean()
+
+    expected = torch.autograd.functional.hessian(loss, vectors.pack(vectors.locals_of(objective.parameters))) @ vectors.pack(v)
+    torch.testing.assert_close(product, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_tensors_without_a_module():
+    x = torch.tensor([-1.2, 1.0], dtype=torch.float64, requires_grad=True)
+    product = HessianProduct([x])
+    rosenbrock = lambda p: 100.0 * (p[1] - p[0] ** 2) ** 2 + (1.0 - p[0]) ** 2  # noqa: E731
+    v = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    (found,) = product(lambda: rosenbrock(x), [v])
+    torch.testing.assert_close(found, torch.autograd.functional.hessian(rosenbrock, x.detach()) @ v)
+    assert product.choice.mode == "reverse-over-reverse"
+
+
+def test_linear_losses_and_unused_parameters_have_zero_curvature():
+    x = torch.ones(2, requires_grad=True)
+    unused = torch.ones(3, requires_grad=True)
+    found = HessianProduct([x, unused])(lambda: x.sum(), [torch.ones(2), torch.ones(3)])
+    assert [float(t.abs().sum()) for t in found] == [0.0, 0.0]
+
+
+def test_a_zero_vector_does_not_choose_the_way():
+    case = make_case("dense", "squared")
+    product = case.objective.hessian_product(vectors.zeros_like(case.vector()))
+    assert vectors.norm(product) == 0.0
+    assert case.objective.hessian_mode == ""
+
+
+@pytest.mark.parametrize("name", ["dense", "attention", "convolutional"])
+def test_float32(name):
+    short, exact64 = make_case(name, "softmax-squared", torch.float32), make_case(name, "softmax-squared")
+    exact64.model.load_state_dict(short.model.state_dict())
+    exact64.inputs.copy_(short.inputs)
+    exact64.targets.copy_(short.targets)
+    v = short.vector()
+    expected = exact64.objective.hessian_product([t.double() for t in v])
+    torch.testing.assert_close([t.double() for t in short.objective.hessian_product(v)], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_cost_is_counted_with_that_of_choosing():
+    case = make_case("dense", "squared")
+    case.objective.hessian_product(case.vector())
+    case.objective.hessian_product(case.vector())
+    # Both exact ways were tried on the first micro-batch, 3 of 7 samples.
+    assert case.objective.meter.hessian_products == pytest.approx(2.0 + 3.0 / 7.0)
+    assert case.objective.meter.gradient_equivalents == pytest.approx(3.0 * (2.0 + 3.0 / 7.0))
+
+
+def test_a_subset_has_its_own_curvature():
+    case = make_case("dense", "squared")
+    part = case.objective.subset(3)
+    v = case.vector()
+    assert not torch.allclose(vectors.pack(part.hessian_product(v)), vectors.pack(case.objective.hessian_product(v)))
+
+
+def test_sharded_parameters_are_refused():
+    case = make_case("dense", "squared")
+    case.objective.parameters[0].to_local = lambda: None
+    with pytest.raises(UnsupportedError, match="LBFGS"):
+        case.objective.hessian_product(case.vector())
