@@ -196,7 +196,8 @@ class MeasuredResort(Resort):
         return self.decide(
             memory.behind >= self.patience,
             f"loss {loss:.3g} where the first phase would be near {first_loss:.3g}, falling by {pace:.2%} per "
-            f"gradient-equivalent where that would make {expected_pace:.2%}; losing in {memory.behind} of {self.patience} steps",
+            f"gradient-equivalent where that would make {expected_pace:.2%}; "
+            f"losing in {memory.behind} of {self.patience} steps",
             loss=loss,
             expected_loss=first_loss,
             pace=pace,
