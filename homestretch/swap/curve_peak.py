@@ -41,7 +41,7 @@ class CurvePeak(SwapRule):
     Memory = CurveMemory
     memory: CurveMemory
 
-    def __init__(self, factor: float = 0.9, *, rise: float = 1.5, width: float = 0.1, bins: int = 2) -> None:
+    def __init__(self, factor: float = 0.9, *, rise: float = 1.5, width: float = 0.1, bins: int = 3) -> None:
         super().__init__()
         self.factor = arguments.fraction("factor", factor)
         self.rise = arguments.at_least("rise", rise, 1.0)

@@ -21,6 +21,7 @@ class PeakMemory:
 
     norms: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
     first_loss: float | None = None
     trough: float | None = None
     trough_epoch: int = 0
@@ -96,6 +97,8 @@ class GradientNormPeak(SwapRule):
         memory, keep = self.memory, span(self.smoothing, self.window)
         memory.norms = [*memory.norms, observation.gradient_norm][-keep:]
         memory.losses = [*memory.losses, observation.loss][-keep:]
+        if observation.learning_rate is not None:
+            memory.rates = [*memory.rates, observation.learning_rate][-keep:]
         return smooth(memory.norms, self.smoothing, self.window), smooth(memory.losses, self.smoothing, self.window)
 
     def _wait_for_rise(self, observation: Observation, norm: float, loss: float) -> Decision | None:
@@ -127,7 +130,8 @@ class GradientNormPeak(SwapRule):
         memory = self.memory
         if memory.maximum_epoch == 0 or norm > memory.maximum:
             memory.maximum, memory.maximum_epoch, memory.maximum_loss = norm, observation.epoch, loss
-            memory.maximum_rate, memory.below = observation.learning_rate, 0
+            # The smoothed norm lags behind: the highest rate that had a part in it.
+            memory.maximum_rate, memory.below = max(memory.rates, default=None), 0
             return self.stay(f"gradient norm {norm:.3g} is at its maximum", gradient_norm=norm, maximum=norm)
         slowdown = self._slowdown(observation.learning_rate)
         level = memory.maximum * slowdown

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from homestretch.swap import Custom, Decision
+
+
+def three_rising(seen) -> bool:
+    norms = [o.gradient_norm for o in seen[-3:]]
+    return len(norms) == 3 and norms == sorted(norms)
+
+
+def test_sees_the_whole_past(tools):
+    series = tools.series([1.0] * 6, [3.0, 2.0, 1.0, 1.5, 2.0, 2.5])
+    rule = Custom(three_rising)
+    assert rule.name == "three_rising"
+    assert tools.swap_epoch(rule, series) == 5
+
+
+def test_may_give_its_own_decision(tools):
+    own = Decision(swap=True, reason="because", rule="mine")
+    assert Custom(lambda seen: own, name="mine").observe(tools.series([1.0], [1.0])[0]) is own
+
+
+def test_wrong_answer(tools):
+    with pytest.raises(TypeError, match="three must return a bool or a Decision, got int"):
+        Custom(lambda seen: 3, name="three").observe(tools.series([1.0], [1.0])[0])
+
+
+def test_not_a_function():
+    with pytest.raises(TypeError, match="function must be callable"):
+        Custom(3)
