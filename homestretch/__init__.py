@@ -3,18 +3,50 @@
 from homestretch.descent import LBFGS, ConjugateGradient, Descent, StopReason
 from homestretch.objective import Objective
 from homestretch.preconditioners import Diagonal, Identity
+from homestretch.resort import MeasuredResort, NoResort, Race
 from homestretch.searches import GoldenSection, HagerZhang
+from homestretch.swap import (
+    AtEpoch,
+    AtLoss,
+    AtShare,
+    BudgetAware,
+    CurvePeak,
+    GradientNormPeak,
+    LiteralPeak,
+    Never,
+    NoiseScale,
+    Plateau,
+)
+from homestretch.training import FitResult, evaluate, fit
+from homestretch.two_phase import TwoPhase
 
 __version__ = "0.1.0"
 
 __all__ = [
     "LBFGS",
+    "AtEpoch",
+    "AtLoss",
+    "AtShare",
+    "BudgetAware",
     "ConjugateGradient",
+    "CurvePeak",
     "Descent",
     "Diagonal",
+    "FitResult",
     "GoldenSection",
+    "GradientNormPeak",
     "HagerZhang",
     "Identity",
+    "LiteralPeak",
+    "MeasuredResort",
+    "Never",
+    "NoResort",
+    "NoiseScale",
     "Objective",
+    "Plateau",
+    "Race",
     "StopReason",
+    "TwoPhase",
+    "evaluate",
+    "fit",
 ]

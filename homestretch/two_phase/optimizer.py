@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -19,9 +19,16 @@ from homestretch.resort import MeasuredResort, Resort
 from homestretch.swap import Decision, GradientNormPeak, Observation, SwapRule
 from homestretch.two_phase import state as state_format
 from homestretch.two_phase.gradient_norm import KINDS, RunningMean
-from homestretch.two_phase.hand_over import Second, SecondPhase, decoupled_note, second_function, use_averaged_weights
-from homestretch.two_phase.hand_over import use_training_weights
+from homestretch.two_phase.hand_over import (
+    Second,
+    SecondPhase,
+    decoupled_note,
+    second_function,
+    use_averaged_weights,
+    use_training_weights,
+)
 from homestretch.two_phase.measure import measured_norm
+from homestretch.two_phase.probe import run_probe
 
 _DECAY_CHOICES = ("ignore", "penalty")
 
@@ -138,7 +145,7 @@ class TwoPhase(Optimizer):
             raise UnsupportedError(
                 "after the swap step() needs a closure that computes the loss over all the data and calls backward()"
             )
-        loss = self.second.step(second_function(closure, self.first, self._trainable, self._decoupled_decay))
+        loss = self.second.step(self.second_function(closure))
         self._copy_iterations()
         return loss
 
@@ -162,6 +169,15 @@ class TwoPhase(Optimizer):
         decision = self._decide_first(observation) if self.phase == "first" else self._decide_second(observation)
         self._mean.reset()
         return decision
+
+    def prepare_second(self) -> Descent:
+        """The method of the convex phase, begun afresh from the current point with what ``first`` has learned."""
+        self._second.start(self.first)
+        return self.second
+
+    def second_function(self, closure: Any) -> Any:
+        """What the convex phase minimises: the closure, with a weight decay of ``first`` that is part of the loss."""
+        return second_function(closure, self.first, self._trainable, self._decoupled_decay)
 
     # --- state ---
 
@@ -250,7 +266,11 @@ class TwoPhase(Optimizer):
         self.resort.observe_first(observation.cost, observation.loss)
         decision = self.rule.observe(observation)
         self._note(decision)
-        if decision.swap:
+        if decision.probe:
+            probe = run_probe(self, decision)
+            decision = self.rule.observe(replace(observation, cost=self.meter.gradient_equivalents, probe=probe))
+            self._note(decision)
+        if decision.swap and self.resort.may_swap():
             self._swap(decision)
         return decision
 
