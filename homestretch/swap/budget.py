@@ -1,4 +1,4 @@
-r"""A rule that knows the budget: it forecasts the final loss of both phases and swaps when the convex phase promises less.
+r"""A rule that knows the budget: it forecasts the final loss for every moment to swap, and swaps when waiting no longer pays.
 
 Where the gradient norm peaks, swapping starts to be possible; when it is best depends on what is left to spend and on how
 fast each phase moves. Both forecasts assume diminishing returns, a power law on the phase's own clock: each doubling of the
@@ -9,6 +9,9 @@ cost divides the loss by as much as the last doubling did.
 * Swapping: a probe runs the convex phase from a copy for a cost p and reaches :math:`L_p`; then
   :math:`L_\text{swap} = L_p (r / p)^{-b}` for r > p, with b from the second half of the probe, because the first steps of a
   full-batch method after a noisy one gain something once that says nothing about its pace.
+* Swapping later: the first phase goes on for w of the r that remain, and the convex phase then gains what it would gain now
+  for r - w. The sum of the two logarithms is best where :math:`a / (c + w) = b / (r - w)`: at the share a / (a + b) of the
+  budget.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from homestretch.swap.base import Decision, Observation, ProbeResult, SwapRule
 from homestretch.swap.combine import After
 from homestretch.swap.peak import GradientNormPeak
 
+_CLOSEST = 1.25  # least factor between the costs at two probes
 _LEAST_POINTS = 4  # epochs that a trend of the first phase is taken over, at least
 
 
@@ -30,22 +34,25 @@ class ForecastMemory:
 
     costs: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    last_probe: float | None = None
+    due: float = 0.0
+    plan: float | None = None
     spent: float = 0.0
 
 
 class Forecast(SwapRule):
-    """Swap when the forecast of the convex phase beats that of the first phase at the end of the budget.
+    """Swap when swapping now promises a lower final loss than staying, and about as low a one as swapping later.
 
-    Needs a budget. Asks for a probe whenever the cost so far has grown by ``interval`` since the last one, each of
-    ``probe_share`` of the budget, until all probes together have taken ``total_share`` of it. ``values["probe_cost"]`` of
-    a decision that asks says how much the probe may spend.
+    Needs a budget. Asks for a probe, again when the best moment that the last one forecast has come, or when the cost so far
+    has grown by ``interval`` since, whichever is first. Each takes ``probe_share`` of the budget, all together at most
+    ``total_share``; after that the last forecast stands. ``values["probe_cost"]`` of a decision that asks says how much the
+    probe may spend.
 
     Args:
         probe_share: Cost of one probe as a share of the budget.
-        interval: Factor between the costs at which probes are asked for, above 1.
+        interval: Largest factor between the costs at which probes are asked for, above 1.
         total_share: Share of the budget that all probes may take.
-        margin: Gain that the swap must promise, in natural-log units of the final loss (0.05: five per cent).
+        margin: What counts as a gain, of the swap over staying and of waiting over the swap, in natural-log units of the final
+            loss (0.05: five per cent).
     """
 
     name = "forecast"
@@ -53,7 +60,7 @@ class Forecast(SwapRule):
     memory: ForecastMemory
 
     def __init__(
-        self, *, probe_share: float = 0.015, interval: float = 2.0, total_share: float = 0.06, margin: float = 0.05
+        self, *, probe_share: float = 0.015, interval: float = 3.0, total_share: float = 0.06, margin: float = 0.05
     ) -> None:
         super().__init__()
         self.probe_share = arguments.fraction("probe_share", probe_share)
@@ -80,34 +87,49 @@ class Forecast(SwapRule):
         if left <= 2.0 * probe_cost:
             return self.stay(f"{left:.3g} gradient-equivalents are left, too few for a probe of {probe_cost:.3g} to pay")
         if memory.spent + probe_cost > self.total_share * budget * (1.0 + 1e-9):
-            return self.stay(f"probes have taken {memory.spent:.3g} gradient-equivalents, their share of the budget")
-        if memory.last_probe is not None and observation.cost < self.interval * memory.last_probe:
-            due = self.interval * memory.last_probe
-            return self.stay(f"the next probe is due at {due:.4g} gradient-equivalents, {observation.cost:.4g} are spent")
+            return self._by_plan(observation.cost)
+        if observation.cost < memory.due:
+            return self.stay(
+                f"the next probe is due at {memory.due:.4g} gradient-equivalents, {observation.cost:.4g} are spent"
+            )
         return self.stay("a probe of the convex phase is due", probe=True, probe_cost=probe_cost)
 
     def weigh(self, observation: Observation, probe: ProbeResult) -> Decision:
-        """Compare the two forecasts."""
-        memory, budget = self.memory, _budget(observation)
-        memory.last_probe = memory.costs[-1]
+        """Compare the forecasts of staying, of swapping now and of swapping at the best moment still to come."""
+        memory, budget, at = self.memory, _budget(observation), self.memory.costs[-1]
         memory.spent += probe.cost
+        memory.due, memory.plan = self.interval * at, None
         if probe.failure or not math.isfinite(probe.loss_after):
             return self.stay(f"the probe of the convex phase failed: {probe.failure or 'its loss is not finite'}")
-        left = max(budget - max(observation.cost, memory.costs[-1] + probe.cost), 0.0)
-        power = self._power()
-        staying = forecast_staying(probe.loss_before, power, memory.costs[-1], left)
-        swapping = forecast_swapping(probe, left)
-        gain = staying - swapping
+        now = max(observation.cost, at + probe.cost)
+        left = max(budget - now, 0.0)
+        power, convex = self._power(), Convergence.of(probe)
+        staying = trend.log(probe.loss_before) - power * math.log((now + left) / now)
+        wait = min(max(best_moment(power, convex.power, budget), now), max(budget - 3.0 * probe.cost, now)) - now
+        swapping = convex.log_loss(left)
+        later = convex.log_loss(left - wait) - power * math.log((now + wait) / now)
+        memory.due = min(max(now + wait, _CLOSEST * at), memory.due)
+        memory.plan = now + wait if staying - later > self.margin else None
         return self.decide(
-            gain > self.margin,
-            f"with {left:.4g} gradient-equivalents left the final loss is forecast at {math.exp(swapping):.3g} by swapping now "
-            f"and {math.exp(staying):.3g} by staying",
+            staying - swapping > self.margin and swapping - later <= self.margin,
+            f"with {left:.4g} gradient-equivalents left the final loss is forecast at {math.exp(swapping):.3g} "
+            f"by swapping now, {math.exp(later):.3g} by swapping {wait:.4g} later and {math.exp(staying):.3g} by staying",
             forecast_swapping=math.exp(swapping),
+            forecast_later=math.exp(later),
             forecast_staying=math.exp(staying),
-            gain=gain,
+            best_moment=now + wait,
             first_phase_power=power,
+            convex_phase_power=convex.power,
             left=left,
         )
+
+    def _by_plan(self, cost: float) -> Decision:
+        """Without money for another probe the last forecast stands."""
+        spent, plan = f"probes have taken their {self.memory.spent:.3g} gradient-equivalents", self.memory.plan
+        if plan is None:
+            return self.stay(f"{spent}; the last one promised nothing from a swap")
+        reason = f"{spent}; the last one forecast the best moment at {plan:.4g}, {cost:.4g} are spent"
+        return self.decide(cost >= plan, reason, best_moment=plan)
 
     def _power(self) -> float:
         """The first phase's power a, not below 0: a phase that climbs is not forecast to climb for ever."""
@@ -128,23 +150,45 @@ class BudgetAware(After):
         super().__init__(opener or GradientNormPeak(), Forecast(**settings), name="budget-aware")
 
 
-def forecast_staying(loss: float, power: float, cost: float, left: float) -> float:
-    """Log of the loss after spending ``left`` more than ``cost`` in the first phase."""
-    return trend.log(loss) - power * math.log((cost + left) / cost)
+@dataclass(frozen=True)
+class Convergence:
+    """What a probe says about the convex phase.
+
+    Attributes:
+        start: Log loss at its start.
+        reached: Log loss at its end.
+        cost: Its cost.
+        power: The power b of the loss on the convex phase's own clock, from the second half of the probe.
+        shift: How much earlier that clock started than the probe.
+    """
+
+    start: float
+    reached: float
+    cost: float
+    power: float
+    shift: float
+
+    @classmethod
+    def of(cls, probe: ProbeResult) -> Convergence:
+        """Read a probe. Without a trace the whole probe stands for one doubling: the clock then started a probe earlier."""
+        start, reached = trend.log(probe.loss_before), trend.log(probe.loss_after)
+        halfway, shift = start, probe.cost
+        if probe.trace:
+            costs, losses = [0.0, *(c for c, _ in probe.trace)], [probe.loss_before, *(f for _, f in probe.trace)]
+            halfway, shift = trend.log_loss_at(probe.cost / 2.0, costs, losses), 0.0
+        return cls(start, reached, probe.cost, max(halfway - reached, 0.0) / math.log(2.0), shift)
+
+    def log_loss(self, spent: float) -> float:
+        """Log of the loss after spending this much from the probe's start: along the probe, then by the power law."""
+        if spent <= self.cost:
+            return self.start + (self.reached - self.start) * spent / self.cost
+        return self.reached - self.power * math.log((spent + self.shift) / (self.cost + self.shift))
 
 
-def forecast_swapping(probe: ProbeResult, left: float) -> float:
-    """Log of the loss after spending ``left`` in the convex phase, from the point that the probe started at."""
-    start = trend.log(probe.loss_before)
-    reached = trend.log(probe.loss_after)
-    costs, losses = [0.0, *(c for c, _ in probe.trace)], [probe.loss_before, *(f for _, f in probe.trace)]
-    if left <= probe.cost:
-        return start + (reached - start) * left / probe.cost
-    halfway = trend.log_loss_at(probe.cost / 2.0, costs, losses) if probe.trace else start
-    # Without a trace the whole probe stands for one doubling: its clock then starts a probe's length earlier.
-    clock = left / probe.cost if probe.trace else 0.5 * (1.0 + left / probe.cost)
-    power = max(halfway - reached, 0.0) / math.log(2.0)
-    return reached - power * math.log(max(clock, 1.0))
+def best_moment(first_power: float, convex_power: float, budget: float) -> float:
+    """The cost at which to swap, by the powers of both phases: at the end if neither moves."""
+    total = first_power + convex_power
+    return budget * first_power / total if total > 0.0 else budget
 
 
 def _budget(observation: Observation) -> float:
