@@ -56,7 +56,9 @@ class SecondPhase:
         """Begin afresh from the current point with what ``first`` has learned; returns what was taken over."""
         descent = self.get()
         descent.restart()
-        return descent.adopt(first)
+        taken = descent.adopt(first)
+        descent.step(None)  # the state is made now, so that a checkpoint at the swap holds what was taken over
+        return taken
 
 
 def second_function(closure: Any, first: Optimizer, parameters: Sequence[Tensor], decoupled_decay: str) -> Any:

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from homestretch import checkpoint
+from homestretch.errors import CheckpointError
+
+
+def test_round_trip_and_the_previous_one_is_kept(tmp_path):
+    checkpoint.save(tmp_path, {"a": torch.arange(3), "b": [1.5, "x", None]})
+    checkpoint.save(tmp_path, {"a": torch.arange(4), "b": []})
+    assert torch.equal(checkpoint.load(tmp_path)["a"], torch.arange(4))
+    (tmp_path / checkpoint.NAME).unlink()
+    assert torch.equal(checkpoint.load(tmp_path)["a"], torch.arange(3))
+
+
+def test_random_state_goes_on_where_it_was(tmp_path):
+    def draw():
+        return random.random(), float(np.random.rand()), float(torch.rand(1))  # noqa: NPY002
+
+    checkpoint.save(tmp_path, {})
+    expected = draw()
+    draw()
+    checkpoint.set_random_state(checkpoint.load(tmp_path)["random"])
+    assert draw() == expected
+
+
+def test_none_there(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        checkpoint.load(tmp_path)
+
+
+class Hostile:
+    def __reduce__(self):
+        return (print, ("code was run",))
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "cut", "pickle", "foreign", "newer"])
+def test_damaged_and_foreign_files_are_refused_by_name_and_run_no_code(kind, tmp_path, capsys):
+    place = checkpoint.save(tmp_path, {"a": torch.arange(1000)})
+    if kind == "empty":
+        place.write_bytes(b"")
+    elif kind == "text":
+        place.write_text("not a checkpoint")
+    elif kind == "cut":
+        place.write_bytes(place.read_bytes()[:-500])
+    elif kind == "pickle":
+        place.write_bytes(pickle.dumps(Hostile()))
+    elif kind == "foreign":
+        torch.save({"model": torch.zeros(1)}, place)
+    else:
+        torch.save({"format": "homestretch-checkpoint", "version": 99}, place)
+    with pytest.raises(CheckpointError, match=checkpoint.NAME):
+        checkpoint.load(tmp_path)
+    assert "code was run" not in capsys.readouterr().out
+
+
+def test_a_failed_write_leaves_the_old_one(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, {"a": 1})
+
+    def broken(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save(tmp_path, {"a": 2})
+    monkeypatch.undo()
+    assert checkpoint.load(tmp_path)["a"] == 1

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+from torch.optim import Adam
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from homestretch import AtEpoch, ConjugateGradient, LBFGS, MeasuredResort, NoResort, evaluate, fit
+from homestretch.errors import CheckpointError
+from homestretch.history import EpochRecord, EventRecord, History
+
+
+def network():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+
+
+def data(count=60):
+    generator = torch.Generator().manual_seed(2)
+    inputs = torch.randn(count, 3, generator=generator, dtype=torch.float64)
+    return inputs, torch.stack([inputs.prod(1), inputs.sin().sum(1)], 1)
+
+
+def settings(**options):
+    return {"batch_size": 16, "rule": AtEpoch(4), "resort": NoResort(), "second": LBFGS, "seed": 3, **options}
+
+
+def losses_of(result):
+    return [r.loss for r in result.history.of(EpochRecord)]
+
+
+def test_one_line_trains():
+    model = network()
+    result = fit(model, mse_loss, data(), epochs=10, **settings())
+    assert result.swap_epoch == 4
+    assert result.epochs == 10
+    assert result.loss == losses_of(result)[-1] < losses_of(result)[3]
+    assert result.loss == pytest.approx(evaluate(model, mse_loss, data())["loss"], abs=1e-14)
+    assert "10 epochs" in result.stop
+
+
+def test_a_budget_ends_the_run():
+    result = fit(network(), mse_loss, data(), budget=12.5, **settings())
+    assert 12.5 <= result.gradient_equivalents < 16
+    assert "budget" in result.stop
+
+
+def test_the_first_phase_alone():
+    result = fit(network(), mse_loss, data(), epochs=6, second=None, batch_size=16)
+    assert result.swap_epoch is None
+    assert result.gradient_equivalents == pytest.approx(6)
+
+
+def test_a_stopped_convex_phase_ends_the_run_and_says_why():
+    model = nn.Linear(3, 1).double()
+    inputs = data()[0]
+    result = fit(model, mse_loss, (inputs, inputs.sum(1, keepdim=True) + 1), epochs=200, **settings())
+    assert result.stop.startswith("the convex phase stopped")
+    assert result.epochs < 200
+    assert result.loss < 1e-20
+
+
+def test_validation_and_metrics_are_recorded_and_cost_nothing():
+    def worst(outputs, targets):
+        return (outputs - targets).abs().mean()
+
+    result = fit(network(), mse_loss, data(), epochs=5, validation=data(20), metrics={"mae": worst}, second=None)
+    metrics = result.history.of(EpochRecord)[-1].metrics
+    assert set(metrics) == {"validation_loss", "validation_mae", "learning_rate"}
+    assert result.gradient_equivalents == pytest.approx(5)
+
+
+def test_callbacks_see_every_epoch_and_may_end_the_run():
+    seen = []
+
+    def callback(progress):
+        seen.append((progress.epoch, progress.record.phase))
+        return progress.epoch == 6
+
+    result = fit(network(), mse_loss, data(), epochs=50, callbacks=[callback], **settings())
+    assert [e for e, _ in seen] == [1, 2, 3, 4, 5, 6]
+    assert seen[3][1] == "first"
+    assert seen[4][1] == "second"
+    assert "callback" in result.stop
+
+
+def test_a_schedule_moves_in_the_first_phase_only():
+    result = fit(
+        network(),
+        mse_loss,
+        data(),
+        epochs=8,
+        first=lambda p: Adam(p, lr=1e-2),
+        schedule=lambda o: CosineAnnealingLR(o, 8),
+        **settings(),
+    )
+    rates = [r.metrics["learning_rate"] for r in result.history.of(EpochRecord) if "learning_rate" in r.metrics]
+    assert len(rates) == 4
+    assert rates == sorted(rates, reverse=True)
+
+
+SECONDS = {
+    "cg": ConjugateGradient,
+    "lbfgs": LBFGS,
+}
+
+
+@pytest.mark.parametrize("second", SECONDS)
+@pytest.mark.parametrize("killed_after", [2, 4, 7])
+def test_a_resumed_run_equals_the_run_left_alone(second, killed_after, tmp_path):
+    options = settings(second=SECONDS[second], schedule=lambda o: CosineAnnealingLR(o, 20), validation=data(20))
+    alone = network()
+    reference = fit(alone, mse_loss, data(), epochs=12, out=tmp_path / "alone", **options)
+
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    def kill(progress):
+        if progress.epoch == killed_after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(network(), mse_loss, data(), epochs=12, out=tmp_path / "killed", callbacks=[kill], **options)
+    model = network()
+    result = fit(model, mse_loss, data(), epochs=12, out=tmp_path / "killed", resume=True, **options)
+    assert losses_of(result) == losses_of(reference)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), alone.parameters(), strict=True))
+    assert result.gradient_equivalents == reference.gradient_equivalents
+    read = History.read(tmp_path / "killed" / "record.jsonl")
+    assert [r.loss for r in read.of(EpochRecord)] == losses_of(reference)
+
+
+def test_a_run_resumed_after_a_resort_equals_the_run_left_alone(tmp_path):
+    def options():
+        resort = MeasuredResort(grace=0, patience=1, window=2, margin=1e9, retry_after=3)
+        return settings(resort=resort, rule=AtEpoch(6))
+
+    reference = fit(network(), mse_loss, data(), epochs=24, out=tmp_path / "alone", **options())
+    assert "resort" in [e.name for e in reference.history.of(EventRecord)]
+    back = next(e.epoch for e in reference.history.of(EventRecord) if e.name == "resort")
+    for stop in (back - 1, back, back + 1, back + 5):
+        place = tmp_path / f"stopped-{stop}"
+        fit(network(), mse_loss, data(), epochs=stop, out=place, **options())
+        result = fit(network(), mse_loss, data(), epochs=24, out=place, resume=True, **options())
+        assert losses_of(result) == losses_of(reference)
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        fit(network(), mse_loss, data(), epochs=2, out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({}, "epochs, budget or both"), ({"epochs": 0}, "positive"), ({"epochs": 1, "resume": True}, "resume needs out")],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(network(), mse_loss, data(), **options)
+
+
+CHILD = """
+import sys, torch
+from torch import nn
+from torch.nn.functional import mse_loss
+from homestretch import LBFGS, AtEpoch, NoResort, fit
+torch.set_num_threads(1)
+torch.manual_seed(1)
+model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+inputs = torch.linspace(-1, 1, 180, dtype=torch.float64).view(60, 3)
+fit(model, mse_loss, (inputs, inputs[:, :2] ** 2), epochs=100000, batch_size=16, rule=AtEpoch(20), resort=NoResort(),
+    second=lambda p: LBFGS(p, rounding=0.0), out=sys.argv[1], resume=sys.argv[2] == "resume",
+    callbacks=[lambda progress: print(progress.epoch, flush=True)])
+"""
+
+
+def kill_at_random_moments(folder, times, generator):
+    """Start, kill -9, go on from the checkpoint; returns how many epochs each kill cost."""
+    resume, lost, done = "new", [], 0
+    for _ in range(times):
+        child = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(CHILD), str(folder), resume], stdout=subprocess.PIPE, text=True
+        )
+        first = int(child.stdout.readline())
+        if resume == "resume":
+            lost.append(done + 1 - first)
+        time.sleep(float(torch.rand(1, generator=generator)) * 0.3)
+        os.kill(child.pid, signal.SIGKILL)
+        rest = child.stdout.read().split()
+        child.stdout.close()
+        child.wait()
+        done = int(rest[-1]) if rest else first
+        resume = "resume"
+    return lost
+
+
+def test_a_kill_loses_at_most_one_epoch(tmp_path):
+    assert all(-1 <= lost <= 1 for lost in kill_at_random_moments(tmp_path, 3, torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments_lose_at_most_one_epoch_each(tmp_path):
+    lost = kill_at_random_moments(tmp_path, 50, torch.Generator().manual_seed(1))
+    assert len(lost) == 49
+    assert all(-1 <= epochs <= 1 for epochs in lost)

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+from torch.optim import SGD, Adam, AdamW
+
+from homestretch import (
+    LBFGS,
+    AtEpoch,
+    BudgetAware,
+    ConjugateGradient,
+    GoldenSection,
+    LiteralPeak,
+    MeasuredResort,
+    Never,
+    NoResort,
+    Objective,
+    TwoPhase,
+)
+from homestretch.errors import NonFiniteError, UnsupportedError
+from homestretch.history import DecisionRecord, EpochRecord, EventRecord, IterationRecord
+
+
+def network():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+
+
+def data(count=60):
+    generator = torch.Generator().manual_seed(2)
+    inputs = torch.randn(count, 3, generator=generator, dtype=torch.float64)
+    return inputs, torch.stack([inputs.prod(1), inputs.sin().sum(1)], 1)
+
+
+def setting(first=Adam, rate=1e-2, **options):
+    model = network()
+    objective = Objective(model, mse_loss, data(), batch_size=16)
+    options.setdefault("rule", AtEpoch(3))
+    options.setdefault("resort", NoResort())
+    options.setdefault("second", LBFGS)
+    optimizer = TwoPhase(model.parameters(), objective, first=first(model.parameters(), lr=rate), **options)
+    return model, objective, optimizer
+
+
+def run(optimizer, epochs):
+    for _ in range(epochs):
+        for closure in optimizer.epoch():
+            optimizer.step(closure)
+
+
+def test_the_three_lines_train_in_two_phases():
+    model, objective, optimizer = setting()
+    run(optimizer, 8)
+    phases = [r.phase for r in optimizer.history.of(EpochRecord)]
+    assert phases == ["first"] * 3 + ["second"] * 5
+    assert optimizer.swap_epoch == 3
+    losses = [r.loss for r in optimizer.history.of(EpochRecord)]
+    assert losses[-1] < losses[3] < losses[2]
+    assert losses[-1] == pytest.approx(objective.loss(), abs=1e-14)
+    assert len(optimizer.history.of(IterationRecord)) == 5
+    assert next(e for e in optimizer.history.of(EventRecord) if e.name == "swap").message
+
+
+def test_the_first_phase_is_the_first_optimizer_bit_for_bit():
+    model, _, optimizer = setting(rule=Never())
+    run(optimizer, 4)
+    plain = network()
+    objective = Objective(plain, mse_loss, data(), batch_size=16)
+    adam = Adam(plain.parameters(), lr=1e-2)
+    for epoch in range(1, 5):
+        for closure in objective.minibatches(epoch):
+            adam.step(closure)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
+
+
+def algorithm_1(model, epochs, factor=0.9):
+    """The paper's Algorithm 1, written down once more from its pseudo-code."""
+    objective = Objective(model, mse_loss, data(), batch_size=16)
+    adam_optimizer = Adam(model.parameters(), lr=1e-2)
+    cg = ConjugateGradient(model.parameters(), "polak-ribiere", GoldenSection())
+    adam, gn_max, losses = True, 0.0, []
+    for epoch in range(1, epochs + 1):
+        if adam:
+            mean = [torch.zeros_like(p) for p in model.parameters()]
+            loss = 0.0
+            for closure in objective.minibatches(epoch):
+                loss += closure.fraction * float(adam_optimizer.step(closure))
+                for m, p in zip(mean, model.parameters(), strict=True):
+                    m += closure.fraction * p.grad
+            gn = math.sqrt(sum(float((m * m).sum()) for m in mean))
+            gn_max = max(gn, gn_max)
+            adam = gn > gn_max * factor
+            losses.append(loss)
+        else:
+            losses.append(cg.step(objective))
+    return losses
+
+
+def test_the_literal_rule_is_algorithm_1():
+    _, _, optimizer = setting(rule=LiteralPeak(), second=lambda p: ConjugateGradient(p, "polak-ribiere", GoldenSection()))
+    optimizer.second.adopt = lambda first: "nothing is taken over, as in the paper"
+    run(optimizer, 12)
+    assert optimizer.phase == "second"
+    found = [r.loss for r in optimizer.history.of(EpochRecord)]
+    assert found == pytest.approx(algorithm_1(network(), 12), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["running-mean", "probe", "exact"])
+def test_gradient_norms(kind):
+    model, objective, optimizer = setting(rule=Never(), gradient_norm=kind, probe_samples=60)
+    run(optimizer, 1)
+    record = optimizer.history.of(EpochRecord)[0]
+    assert record.gradient_norm_kind == kind
+    assert record.gradient_equivalents == pytest.approx(1.0 if kind == "running-mean" else 2.0)
+    if kind != "running-mean":
+        objective()
+        norm = math.sqrt(sum(float((p.grad**2).sum()) for p in model.parameters()))
+        assert record.gradient_norm == pytest.approx(norm, rel=1e-12)
+
+
+def test_an_ordinary_loop_with_plain_closures():
+    model = network()
+    inputs, targets = data()
+    optimizer = TwoPhase(
+        model.parameters(), first=Adam(model.parameters(), lr=1e-2), second=LBFGS, rule=AtEpoch(2), resort=NoResort()
+    )
+
+    def closure_on(rows):
+        def closure():
+            optimizer.zero_grad()
+            loss = mse_loss(model(inputs[rows]), targets[rows])
+            loss.backward()
+            return loss
+
+        return closure
+
+    for _ in range(6):
+        if optimizer.phase == "first":
+            for start in range(0, 60, 20):
+                optimizer.step(closure_on(slice(start, start + 20)))
+        else:
+            optimizer.step(closure_on(slice(None)))
+        optimizer.end_epoch()
+    losses = [r.loss for r in optimizer.history.of(EpochRecord)]
+    assert [r.phase for r in optimizer.history.of(EpochRecord)] == ["first"] * 2 + ["second"] * 4
+    assert losses[-1] < losses[1]
+
+
+def test_the_first_phase_works_without_a_closure():
+    model = network()
+    inputs, targets = data()
+    optimizer = TwoPhase(model.parameters(), first=Adam(model.parameters()), rule=AtEpoch(1), second=LBFGS)
+    mse_loss(model(inputs), targets).backward()
+    optimizer.step()
+    decision = optimizer.end_epoch(loss=1.0)
+    assert decision.swap
+    with pytest.raises(UnsupportedError, match="needs a closure"):
+        optimizer.step()
+
+
+def test_the_resort_goes_back_with_the_best_point_and_the_first_state():
+    model, objective, optimizer = setting(rule=AtEpoch(6), resort=MeasuredResort(grace=0, patience=1, window=2, margin=1e9))
+    run(optimizer, 6)
+    steps = {id(p): float(s["step"]) for p, s in optimizer.first.state.items()}
+    for _ in range(20):
+        run(optimizer, 1)
+        if optimizer.phase == "first":
+            break
+    assert optimizer.phase == "first"
+    assert steps == {id(p): float(s["step"]) for p, s in optimizer.first.state.items()}
+    best = min(r.loss for r in optimizer.history.of(EpochRecord))
+    assert objective.loss() == pytest.approx(best, rel=1e-9)
+    assert [e.name for e in optimizer.history.of(EventRecord)] == ["swap", "resort"]
+    run(optimizer, 1)
+    assert optimizer.history.of(EpochRecord)[-1].phase == "first"
+
+
+def test_probes_leave_the_parameters_alone_and_are_counted():
+    model, objective, optimizer = setting(rule=BudgetAware(opener=AtEpoch(1), probe_share=0.1, total_share=0.5), budget=40.0)
+    while objective.meter.gradient_equivalents < 39.0:
+        run(optimizer, 1)
+    probes = [d for d in optimizer.history.of(DecisionRecord) if "probe_cost" in d.values]
+    assert probes
+    epochs = optimizer.history.of(EpochRecord)
+    assert epochs[-1].gradient_equivalents > len(epochs)
+
+
+def test_a_probe_restores_bit_for_bit():
+    from homestretch.swap import Decision
+    from homestretch.two_phase.probe import run_probe
+
+    model, objective, optimizer = setting(rule=Never())
+    run(optimizer, 2)
+    before = [p.detach().clone() for p in model.parameters()]
+    cost = objective.meter.gradient_equivalents
+    result = run_probe(optimizer, Decision(swap=False, reason="", rule="test", values={"probe_cost": 6.0}, probe=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert result.loss_after < result.loss_before
+    assert result.cost == pytest.approx(objective.meter.gradient_equivalents - cost)
+    assert 6.0 <= result.cost < 9.0
+
+
+def test_coupled_weight_decay_becomes_part_of_the_function():
+    decay = 0.05
+    model, objective, optimizer = setting(first=lambda p, lr: Adam(p, lr=lr, weight_decay=decay))
+    run(optimizer, 60)
+    objective()
+    for p in model.parameters():
+        torch.testing.assert_close(p.grad, -decay * p.detach(), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("choice", "word"), [("ignore", "ends at the swap"), ("penalty", "penalty")])
+def test_decoupled_weight_decay_is_a_stated_choice(choice, word):
+    _, _, optimizer = setting(first=lambda p, lr: AdamW(p, lr=lr, weight_decay=0.1), decoupled_decay=choice)
+    run(optimizer, 4)
+    assert word in next(e.message for e in optimizer.history.of(EventRecord) if e.name == "swap")
+
+
+def test_a_diverged_first_phase_is_an_error_and_no_swap():
+    _, _, optimizer = setting(first=SGD, rate=1e200)
+    with pytest.raises(NonFiniteError, match="diverged"):
+        run(optimizer, 30)
+    assert optimizer.phase == "first"
+
+
+def test_schedules_may_hold_either_optimizer():
+    _, _, optimizer = setting(rule=Never())
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.1)
+    run(optimizer, 1)
+    schedule.step()
+    assert optimizer.first.param_groups[0]["lr"] == pytest.approx(1e-3)
+    run(optimizer, 1)
+    assert optimizer.history.of(EpochRecord)[-1].metrics["learning_rate"] == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gradient_norm": "free"}, "gradient_norm"),
+        ({"decoupled_decay": "keep"}, "decoupled_decay"),
+        ({"second": "newton"}, "second"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        setting(**options)
+
+
+def test_other_parameters_are_refused():
+    model = network()
+    with pytest.raises(ValueError, match="first must optimise the same parameters"):
+        TwoPhase(model.parameters(), first=Adam(network().parameters()))
