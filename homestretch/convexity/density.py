@@ -64,11 +64,12 @@ class SpectralDensity:
 
         Args:
             at: Points, any shape.
-            width: Standard deviation of the Gaussian; 1 % of the spectrum's width by default.
+            width: Standard deviation of the Gaussian; 1 % of the width of the spectrum by default (of its distance from 0
+                where it is one point, of 1 where that is 0).
         """
         if width is None:
             ends = np.concatenate(self.nodes)
-            width = max(0.01 * float(np.ptp(ends)), 1e-12 * float(np.abs(ends).max()), np.finfo(float).tiny)
+            width = 0.01 * float(np.ptp(ends) or np.abs(ends).max() or 1.0)
         arguments.positive("width", width)
         points = np.asarray(at, dtype=np.float64)[..., None]
         each = [

@@ -2,7 +2,7 @@ r"""Extreme eigenvalues of a symmetric operator by Lanczos tridiagonalisation, o
 
 From a start q, k products build an orthonormal basis of :math:`\mathrm{span}(q, Hq, \dots, H^{k-1} q)` in which H is a
 tridiagonal matrix T (C. Lanczos, 1950). The eigenvalues of T, the Ritz values, approach the extreme ones of H first. In
-floating point the basis loses orthogonality as soon as one has converged, and copies of it appear; every new vector is therefore
+floating point the basis loses orthogonality as soon as one has converged, and copies of it appear; so every new vector is
 orthogonalised against all others, twice (B. Parlett, "The Symmetric Eigenvalue Problem", 1980). Memory: one vector a product.
 """
 

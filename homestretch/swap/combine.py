@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -89,8 +90,9 @@ class _Vote(Combination):
         memory.asked = [d.probe for d in decisions]
         return self._count(decisions)
 
+    @abstractmethod
     def _count(self, decisions: Sequence[Decision]) -> Decision:
-        raise TypeError(f"{type(self).__name__} must say how votes count")
+        """One decision from those of the parts."""
 
     def _join(self, swap: bool, decisions: Sequence[Decision], because: Sequence[Decision]) -> Decision:
         """One decision for all, for the reasons of those that settled it."""

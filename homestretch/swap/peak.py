@@ -71,7 +71,7 @@ class GradientNormPeak(SwapRule):
         *,
         rise: float = 1.5,
         loss_factor: float = 0.9,
-        window: int = 3,
+        window: int = 5,
         smoothing: str = "median",
         patience: int = 3,
         release: float = 0.97,
