@@ -3,5 +3,6 @@
 from homestretch.objective.base import Function, describe
 from homestretch.objective.closure import ClosureFunction
 from homestretch.objective.dataset import MiniBatch, Objective
+from homestretch.objective.least_squares import LeastSquares
 
-__all__ = ["ClosureFunction", "Function", "MiniBatch", "Objective", "describe"]
+__all__ = ["ClosureFunction", "Function", "LeastSquares", "MiniBatch", "Objective", "describe"]

@@ -42,6 +42,11 @@ class Penalized:
         """The version of the function inside."""
         return self.function.version
 
+    @property
+    def parameters(self) -> list[Tensor]:
+        """All parameters of the function inside, in its order, where it has products."""
+        return self.function.parameters  # type: ignore[attr-defined]
+
     @torch.no_grad()
     def __call__(self) -> Tensor:
         """Loss with the penalty; fills ``.grad``."""

@@ -7,7 +7,9 @@ alone). So the first product is made in more than one way before one is trusted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
 
 from homestretch import vectors
 from homestretch.vectors import Vector
@@ -45,13 +47,13 @@ class Chooser:
         found = self._attempts(exact)
         self.tries = max(len(found), 1)
         names = list(found)
-        if len(found) > 1 and _agree(found[names[0]], found[names[1]], _SAME):
+        if len(found) > 1 and agree(found[names[0]], found[names[1]], _SAME):
             self.mode = names[0]
             return found[self.mode]
         self.tries = len(found) + 1
         reference = differences()
         for name, result in found.items():
-            if _agree(result, reference, _CLOSE):
+            if agree(result, reference, _CLOSE):
                 self.mode = name
                 return result
             self.reasons.append(f"{name}: it disagrees with differences of gradients or outputs")
@@ -69,7 +71,8 @@ class Chooser:
         return found
 
 
-def _agree(one: Vector, other: Vector, tolerance: float) -> bool:
+def agree(one: Sequence[Tensor], other: Sequence[Tensor], tolerance: float) -> bool:
+    """Whether two vectors are finite and differ by at most ``tolerance`` times the longer one."""
     gap = vectors.norm(vectors.subtract(one, other))
     size = max(vectors.norm(one), vectors.norm(other))
     return math.isfinite(size) and gap <= tolerance * size

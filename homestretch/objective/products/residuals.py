@@ -1,0 +1,246 @@
+"""Products and Jacobians of a sum of squared residuals."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from homestretch import vectors
+from homestretch.cost import FORWARD, GRADIENT, CostMeter
+from homestretch.objective.products.choosing import agree
+from homestretch.objective.products.gauss_newton import GaussNewtonProduct
+from homestretch.objective.products.hessian import HessianProduct, refuse_sharded
+from homestretch.objective.products.jacobian import COLUMNS, PER_POINT, ROWS, by_columns, by_points, by_rows, count_points, over
+from homestretch.objective.products.swapping import swapped
+from homestretch.vectors import Vector
+
+_FLOPS = 6.0  # of a gradient for each residual and parameter: two forward, four backward, as a dense layer has it
+_BATCH = 64  # backward passes that go side by side
+_SAME = {torch.float64: 1e-8, torch.float32: 1e-3}
+
+
+class ResidualProducts(ABC):
+    r"""The curvature side of :class:`~homestretch.objective.least_squares.LeastSquares`.
+
+    Attributes:
+        parameters: The trainable parameters.
+        model: The module that holds them, if there is one.
+        flops_per_gradient: What dense algebra is priced by.
+        jacobian_mode: How Jacobians are made: "per point", "rows" or "columns"; empty before the first one.
+        jacobian_reason: Why they are not made point by point; empty if they are.
+    """
+
+    meter: CostMeter
+    points: Any
+
+    def __init__(
+        self, parameters: Sequence[Tensor], model: nn.Module | None, jacobian_memory: float, flops: float | None
+    ) -> None:
+        self.parameters = list(parameters)
+        self.model = model
+        self.jacobian_mode = ""
+        self.jacobian_reason = ""
+        self._size = vectors.size(self.parameters)
+        self._memory = jacobian_memory
+        self._count = 0  # residuals at the latest stacking
+        self._flops = flops
+        self._hessian = HessianProduct(self.parameters, model)
+        self._gauss_newton = GaussNewtonProduct(self.parameters, model)
+
+    @abstractmethod
+    def evaluate(self, points: Any) -> dict[str, Tensor]:
+        """The residuals of each term at ``points``, neither weighted nor scaled."""
+
+    @abstractmethod
+    def scale(self, name: str, residual: Tensor) -> float:
+        """What the residuals of a term are multiplied by."""
+
+    @property
+    def flops_per_gradient(self) -> float:
+        """Floating-point operations of one gradient, by which dense algebra is priced."""
+        return self._flops or _FLOPS * self._size * (self._count or len(self.stacked()))
+
+    @property
+    def hessian_mode(self) -> str:
+        """How Hessian products are made; empty before the first one."""
+        return self._hessian.choice.mode
+
+    @property
+    def gauss_newton_mode(self) -> str:
+        """How Gauss-Newton products are made; empty before the first one."""
+        return self._gauss_newton.choice.mode
+
+    def hessian_product(self, vector: Vector) -> Vector:
+        """The Hessian of the loss times ``vector``, one tensor for each of ``parameters``."""
+        refuse_sharded(self.parameters)
+        product = self._hessian(lambda: self.stacked().square().sum(), vector)
+        self.meter.count_hessian_product(self._hessian.choice.tries)
+        return product
+
+    def gauss_newton_product(self, vector: Vector) -> Vector:
+        r""":math:`2 J^T J v`, one tensor for each of ``parameters``."""
+        refuse_sharded(self.parameters)
+        product = self._gauss_newton(self.stacked, lambda _, image: 2.0 * image, vector)
+        self.meter.count_gauss_newton_product(self._gauss_newton.choice.tries)
+        return product
+
+    def residuals(self) -> Tensor:
+        r""":math:`\rho` at the current parameters, shape (N,), detached; in the order of the Jacobian's rows."""
+        with torch.no_grad():
+            rho = self.stacked()
+        self.meter.count_forward()
+        return rho
+
+    def jacobian(self) -> Tensor:
+        r"""The Jacobian of :math:`\rho`, shape (N, P), its columns in the order of the packed parameters."""
+        return torch.cat([rows for _, rows in self.jacobian_chunks()])
+
+    def normal_equations(self) -> tuple[Tensor, Tensor]:
+        r""":math:`J^T J`, shape (P, P), and :math:`J^T \rho`, shape (P,), without ever holding the whole Jacobian."""
+        like = self.parameters[0]
+        matrix, right = like.new_zeros(self._size, self._size), like.new_zeros(self._size)
+        for rho, rows in self.jacobian_chunks():
+            matrix.addmm_(rows.T, rows)
+            right.addmv_(rows.T, rho)
+        return matrix, right
+
+    def jacobian_chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        r"""Pieces of :math:`\rho`, shape (n,), with their rows of the Jacobian, shape (n, P).
+
+        How they are made is chosen at the first call and said in :attr:`jacobian_mode`.
+
+        Raises:
+            UnsupportedError: If the parameters are sharded.
+            ValueError: If they lie on several devices or have several dtypes.
+        """
+        refuse_sharded(self.parameters)
+        if len({(p.device, p.dtype) for p in self.parameters}) > 1:
+            raise ValueError("dense Jacobians need all parameters on one device and of one dtype: use GaussNewtonCG")
+        if not self.jacobian_mode:
+            self._choose_mode()
+        if self.jacobian_mode == PER_POINT:
+            yield from self._by_points()
+        elif self.jacobian_mode == ROWS:
+            self._count_backwards(len(self.stacked()))
+            yield from by_rows(self.stacked, self.parameters, min(_BATCH, self._rows))
+        else:
+            self._count_backwards(self._size)
+            yield by_columns(self.stacked, self.parameters, _BATCH)
+
+    def stacked(self) -> Tensor:
+        r""":math:`\rho`, differentiable where gradients are enabled; not counted."""
+        terms = self.evaluate(self.points)
+        scaled = {name: r * self.scale(name, r) for name, r in terms.items()}
+        pieces = []
+        for group in self._groups(scaled):
+            members = [scaled[name] for name in group.names]
+            if group.count:
+                pieces.append(torch.cat([r.reshape(group.count, -1) for r in members], 1).reshape(-1))
+            else:
+                pieces += [r.reshape(-1) for r in members]
+        rho = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+        self._count = len(rho)
+        return rho
+
+    @property
+    def _rows(self) -> int:
+        """How many rows of the Jacobian may be held at once."""
+        return max(int(self._memory / (self._size * self.parameters[0].element_size())), 1)
+
+    def _groups(self, terms: Mapping[str, Tensor]) -> list[_Group]:
+        """Terms with their points: each term its own, or all terms the same."""
+        if isinstance(self.points, dict) and terms.keys() <= self.points.keys():
+            return [_Group((name,), _common([r], self.points[name]), r.numel(), own=True) for name, r in terms.items()]
+        total = sum(r.numel() for r in terms.values())
+        return [_Group(tuple(terms), _common(terms.values(), self.points), total, own=False)]
+
+    def _choose_mode(self) -> None:
+        """Point by point if that is possible and right, else the shorter side of the Jacobian."""
+        self.jacobian_reason = self._why_not_per_point()
+        if not self.jacobian_reason:
+            self.jacobian_mode = PER_POINT
+        else:
+            self.jacobian_mode = COLUMNS if self._size < self._count else ROWS
+
+    def _why_not_per_point(self) -> str:
+        """Make the Jacobian point by point and compare a random combination of its rows with a backward pass."""
+        with torch.enable_grad():
+            rho = self.stacked()
+        if self.model is None or self.points is None:
+            return "LeastSquares was not given a module and its points"
+        generator = torch.Generator().manual_seed(0)  # the global one is the user's
+        weights = torch.randn(len(rho), generator=generator, dtype=torch.float64).to(rho)
+        pulled = torch.autograd.grad(rho, self.parameters, weights, allow_unused=True, materialize_grads=True)
+        found, start = torch.zeros_like(vectors.pack(pulled)), 0
+        try:
+            for _, rows in self._by_points():
+                found.addmv_(rows.T, weights[start : start + len(rows)])
+                start += len(rows)
+        except (RuntimeError, NotImplementedError, ValueError, TypeError, IndexError, KeyError) as error:
+            return f"it cannot be made point by point: {str(error).strip() or type(error).__name__}"
+        if agree([found], [vectors.pack(pulled)], _SAME.get(rho.dtype, 1e-3)):
+            return ""
+        return "residuals depend on more than their own point"
+
+    def _by_points(self) -> Iterator[tuple[Tensor, Tensor]]:
+        with torch.no_grad():
+            terms = self.evaluate(self.points)
+        scales = {name: self.scale(name, r) for name, r in terms.items()}
+        self.meter.count_forward()
+        for group in self._groups(terms):
+            if not group.count:
+                raise ValueError(f"the first dimension of the terms {', '.join(group.names)} does not count their points")
+            width = group.size // group.count
+            members = [terms[name].reshape(group.count, -1) * scales[name] for name in group.names]
+            rho, start = torch.cat(members, 1).reshape(-1), 0
+            points = self.points[group.names[0]] if group.own else self.points
+            single = functools.partial(self._single, group, scales)
+            for rows in by_points(single, self.parameters, points, self._rows, width):
+                yield rho[start : start + len(rows)], rows
+                start += len(rows)
+            self.meter.count_gradient(width * group.size / max(self._count, 1))
+
+    def _single(self, group: _Group, scales: Mapping[str, float], values: Sequence[Tensor], point: Any) -> Tensor:
+        """The scaled residuals of a group at one point, as a function of the parameters' values."""
+        assert self.model is not None
+        where = point
+        if group.own:
+            others = {name: over(self.points[name], lambda t: t[:1]) for name in scales}
+            where = {**self.points, **others, group.names[0]: point}
+        with swapped(self.model, self.parameters, values):
+            terms = self.evaluate(where)
+        return torch.cat([terms[name].reshape(-1) * scales[name] for name in group.names])
+
+    def _count_backwards(self, number: int) -> None:
+        """Price ``number`` backward passes, two thirds of a gradient each, and the forward pass before them."""
+        self.meter.count_forward()
+        self.meter.count_flops((GRADIENT - FORWARD) * number, 1.0)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Terms over the same points.
+
+    Attributes:
+        names: The terms.
+        count: The number of points, 0 where the terms' first dimension is not it.
+        size: The number of residuals of all terms.
+        own: Whether the points are an entry of a dictionary of points by term.
+    """
+
+    names: tuple[str, ...]
+    count: int
+    size: int
+    own: bool
+
+
+def _common(terms: Iterable[Tensor], points: Any) -> int:
+    """The number of points if the first dimension of every term counts them, else 0."""
+    count = 0 if points is None else count_points(points)
+    return count if count and all(r.ndim and len(r) == count for r in terms) else 0
