@@ -1,7 +1,7 @@
 """homestretch: the second half of training, after Adam: convex-phase methods and the swap that picks its own moment."""
 
-from homestretch.descent import LBFGS, ConjugateGradient, Descent, StopReason
-from homestretch.objective import Objective
+from homestretch.descent import LBFGS, ConjugateGradient, Descent, GaussNewtonCG, LevenbergMarquardt, StopReason
+from homestretch.objective import LeastSquares, Objective
 from homestretch.preconditioners import Diagonal, Identity
 from homestretch.resort import MeasuredResort, NoResort, Race
 from homestretch.searches import GoldenSection, HagerZhang
@@ -33,10 +33,13 @@ __all__ = [
     "Descent",
     "Diagonal",
     "FitResult",
+    "GaussNewtonCG",
     "GoldenSection",
     "GradientNormPeak",
     "HagerZhang",
     "Identity",
+    "LeastSquares",
+    "LevenbergMarquardt",
     "LiteralPeak",
     "MeasuredResort",
     "Never",

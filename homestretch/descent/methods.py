@@ -7,10 +7,13 @@ from typing import Any
 from homestretch.descent.loop import Descent
 from homestretch.directions.betas import Beta
 from homestretch.directions.conjugate_gradient import ConjugateGradientDirection
+from homestretch.directions.gauss_newton_cg import GaussNewtonCGDirection
 from homestretch.directions.lbfgs import LBFGSDirection
+from homestretch.directions.levenberg_marquardt import LevenbergMarquardtDirection
 from homestretch.directions.self_scaled_broyden import SelfScaledBroydenDirection
 from homestretch.line import Search
 from homestretch.searches.hager_zhang import HagerZhang
+from homestretch.searches.unit import Unit
 
 
 class ConjugateGradient(Descent):
@@ -84,3 +87,65 @@ class SelfScaledBroyden(Descent):
         direction = SelfScaledBroydenDirection(variant, initial=initial, max_parameters=max_parameters)
         super().__init__(params, direction, search or HagerZhang(), **options)
         direction.check(self.parameters)
+
+
+class GaussNewtonCG(Descent):
+    """Gauss-Newton steps by truncated conjugate gradients, damped by the gain ratio.
+
+    For losses that are convex in the model's outputs and for sums of squares; needs an ``Objective`` or a ``LeastSquares``
+    in place of a closure, for its products.
+
+    Args:
+        params: Parameters, groups of them or named parameters.
+        search: The search along the step; by default the step is taken, or damped further. A line search works too.
+        damping: First damping, relative to the curvature along the first gradient.
+        max_products: Gauss-Newton products in one iteration.
+        progress: Relative progress of the model at which they end; 0 never.
+        curvature_samples: Samples that the curvature is taken over; ``None`` for all.
+        options: Passed to :class:`~homestretch.descent.loop.Descent`: budgets, tolerances, preconditioner.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        search: Search | None = None,
+        *,
+        damping: float = 1e-2,
+        max_products: int = 100,
+        progress: float = 5e-4,
+        curvature_samples: int | None = None,
+        **options: Any,
+    ) -> None:
+        direction = GaussNewtonCGDirection(
+            damping=damping, max_products=max_products, progress=progress, curvature_samples=curvature_samples
+        )
+        super().__init__(params, direction, search or Unit(), **options)
+
+
+class LevenbergMarquardt(Descent):
+    """Dense Levenberg-Marquardt with geodesic acceleration, for sums of squares of up to some 5,000 parameters or residuals.
+
+    Needs a ``LeastSquares`` in place of a closure, for its residuals and their Jacobian.
+
+    Args:
+        params: Parameters, groups of them or named parameters.
+        damping: First damping, relative to the largest squared norm of a scaled column of the Jacobian.
+        solver: ``"auto"``, ``"normal"``, ``"qr"`` or ``"dual"``.
+        scale: ``"columns"`` or ``"identity"``; see
+            :class:`~homestretch.directions.levenberg_marquardt.LevenbergMarquardtDirection`.
+        geodesic: Whether steps bend with the residuals' second derivative.
+        options: Passed to :class:`~homestretch.descent.loop.Descent`: budgets, tolerances.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        damping: float = 1e-3,
+        solver: str = "auto",
+        scale: str = "columns",
+        geodesic: bool = True,
+        **options: Any,
+    ) -> None:
+        direction = LevenbergMarquardtDirection(damping=damping, solver=solver, scale=scale, geodesic=geodesic)
+        super().__init__(params, direction, Unit(), **options)

@@ -167,7 +167,7 @@ def test_redraw_and_reweight_change_the_version():
     assert f.samples == 23
     f.reweight({"border": 50.0})
     assert f.version == 2
-    assert f.terms()["border"] == pytest.approx(50.0 * float(f.model(f.points["border"]).square().mean()))
+    assert f.terms()["border"] == pytest.approx(50.0 * f.model(f.points["border"]).square().mean().item())
     assert f.jacobian().shape == (23, 21)
 
 

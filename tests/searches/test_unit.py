@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from homestretch.line import SearchStatus
+from homestretch.searches.unit import Unit
+
+
+class Parabola:
+    """Loss ``(a - middle)^2``, infinite from ``border`` on."""
+
+    noise, scaled, cheap_loss = 0.0, True, True
+
+    def __init__(self, middle: float, first_step: float = 1.0, border: float = math.inf) -> None:
+        self.middle, self.first_step, self.border = middle, first_step, border
+        self.start_loss, self.start_slope = middle**2, -2.0 * middle
+        self.tried: list[float] = []
+
+    def loss(self, step: float) -> float:
+        self.tried.append(step)
+        return math.inf if step >= self.border else (step - self.middle) ** 2
+
+    def loss_and_slope(self, step: float) -> tuple[float, float]:
+        return self.loss(step), 2.0 * (step - self.middle)
+
+
+@pytest.mark.parametrize("first_step", [0.3, 1.0, 1.9])
+def test_takes_the_step_that_was_proposed(first_step):
+    line = Parabola(1.0, first_step)
+    result = Unit()(line)
+    assert (result.step, result.status) == (first_step, SearchStatus.CONVERGED)
+    assert result.loss == (first_step - 1.0) ** 2
+    assert line.tried == [first_step]
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (Parabola(0.4), SearchStatus.NO_DECREASE),
+        (Parabola(0.5), SearchStatus.NO_DECREASE),
+        (Parabola(1.0, border=0.9), SearchStatus.NON_FINITE),
+    ],
+)
+def test_or_nothing(line, status):
+    result = Unit()(line)
+    assert (result.step, result.loss, result.status) == (0.0, line.start_loss, status)
+    assert len(line.tried) == 1
+
+
+def test_decrease_is_a_share_of_the_slopes_promise():
+    line = Parabola(0.55)  # lowers the loss by 0.1 of 1.1
+    assert Unit(decrease=0.05)(line).step == 1.0
+    assert Unit(decrease=0.15)(line).step == 0.0
+
+
+@pytest.mark.parametrize("value", [-0.1, 0.5, math.nan])
+def test_refuses_bad_numbers(value):
+    with pytest.raises(ValueError, match="decrease"):
+        Unit(decrease=value)
