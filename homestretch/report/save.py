@@ -1,0 +1,22 @@
+"""Write a figure with its data beside it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from homestretch.report.figures import Drawing
+
+
+def save(drawing: Drawing, folder: Path, name: str) -> list[Path]:
+    """Write ``NAME.png`` for the screen, ``NAME.pdf`` for print and ``NAME.csv`` with the data; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    png, pdf, data = (folder / f"{name}.{ending}" for ending in ("png", "pdf", "csv"))
+    drawing.figure.savefig(png, dpi=150)
+    drawing.figure.savefig(pdf)
+    names = list(dict.fromkeys(key for row in drawing.rows for key in row))
+    with data.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(drawing.rows)
+    return [png, pdf, data]
