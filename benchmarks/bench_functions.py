@@ -15,6 +15,7 @@ import torch
 
 from benchmarks.functions import Problem, all_problems, quick_problems
 from benchmarks.peers import SOLVERS, Solver, solve
+from benchmarks.peers.certify import local_minimum
 from benchmarks.peers.meter import BUDGET, TOLERANCE
 from benchmarks.peers.scoring import Row, score
 from benchmarks.results_io import COLUMNS, Cache, is_quick, table_path, write_environment, write_table
@@ -24,21 +25,24 @@ EDITION = 1
 """Raise it when the problems or the way of counting change, so that cached runs are made again."""
 SECONDS = 60.0
 QUICK_BUDGET = 400.0
-EXTRA_COLUMNS = ("start", "solved", "cost_to_solve", "reference", "iterations", "products", "detail")
+EXTRA_COLUMNS = ("start", "solved", "cost_to_solve", "reference", "reference_kind", "iterations", "products", "detail")
 
 
 def measure(solver: Solver, problem: Problem, budget: float) -> Row:
     """Run a solver on a problem and return what is kept of it."""
     meter, status, detail = solve(solver, problem, budget, SECONDS)
+    seconds = meter.elapsed
+    end = None if status == "solved" else meter.best_point
     return {
         "loss": meter.best,
         "gradient_equivalents": meter.cost,
         "evaluations": meter.evaluations,
         "products": meter.products,
         "iterations": meter.iterations,
-        "seconds": meter.elapsed,
+        "seconds": seconds,
         "status": status,
         "detail": detail,
+        "certified": None if end is None else local_minimum(problem, end),
         "trace": [[round(cost, 4), loss] for cost, loss in meter.trace],
     }
 

@@ -49,7 +49,7 @@ class Cache:
     """Finished runs by key, one JSON line each, in `benchmarks/cache/NAME.jsonl`.
 
     The file is only ever appended to, one line a write, so runs survive whatever ends the program, and two programs may
-    share it. A line cut short is ignored. Where a key appears twice the later line counts.
+    share it. A line cut short is ignored: each line begins on a fresh one. Where a key appears twice the later line counts.
 
     Args:
         name: the benchmark's name.
@@ -89,17 +89,18 @@ class Cache:
             record = compute()
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a") as file:
-                file.write(json.dumps({"key": key, "record": record}) + "\n")
+                file.write("\n" + json.dumps({"key": key, "record": record}) + "\n")
             self._records[key] = record
         return self._records[key]
 
 
-def fingerprint(package: Path) -> str:
-    """Return twelve digits that change whenever a Python file under `package` does."""
+def fingerprint(*paths: Path) -> str:
+    """Return twelve digits that change whenever one of these Python files, or one in these folders, does."""
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode())
-        digest.update(path.read_bytes())
+    for path in paths:
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.relative_to(path.parent).as_posix().encode())
+            digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
 

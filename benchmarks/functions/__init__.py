@@ -2,14 +2,13 @@
 
 from benchmarks.functions.catalogue import BY_NAME, FUNCTIONS, all_problems, large_problems, quick_problems
 from benchmarks.functions.problem import Function, Problem
-from benchmarks.functions.traps import TRAPS, Outcome, Trap
+from benchmarks.functions.traps import TRAPS, Trap
 
 __all__ = [
     "BY_NAME",
     "FUNCTIONS",
     "TRAPS",
     "Function",
-    "Outcome",
     "Problem",
     "Trap",
     "all_problems",

@@ -97,6 +97,7 @@ FUNCTIONS: tuple[Function, ...] = (
            3.075056038492371e-4, 1.027343048695461e-3),
     _fixed(16, "brown-dennis", fixed.brown_dennis, (25.0, 5.0, -5.0, -1.0), 20, 85822.20162635628),
     _fixed(17, "osborne-1", fixed.osborne_1, (0.5, 1.5, -1.0, 0.01, 0.02), 33, 5.464894697482731e-5),
+    # The second is a saddle, but a minimum of the subspace that the standard start lies in.
     _fixed(18, "biggs-exp6", fixed.biggs_exp6, (1.0, 2.0, 1.0, 1.0, 1.0, 1.0), 13, 0.0, 5.655649925499912e-3),
     _fixed(19, "osborne-2", fixed.osborne_2, _OSBORNE_2_START, 65, 0.04013773629354774),
     Function("watson", fixed.watson, _constant(0.0), lambda _: 31,

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 import torch
 from torch import Tensor
 
 from benchmarks.functions.variable import rosenbrock
+from homestretch.descent.stop import StopReason
 
 Parameters = list[torch.nn.Parameter]
 Closure = Callable[[], Tensor]
 
-
-class Outcome(StrEnum):
-    """How a run may rightly end."""
-
-    CONVERGED = "the gradient is small, or no better point can be told apart at this precision"
-    FLAT = "the gradient is zero at the start: stop at once, where it began"
-    UNBOUNDED = "the loss falls without end: finite to the last, stopped by the budget or by naming it"
-    NO_DECREASE = "no decrease is possible along any direction tried: a kink, or noise, is in the way"
+CONVERGED = frozenset({StopReason.GRADIENT_ZERO, StopReason.GRADIENT_SMALL, StopReason.NO_DECREASE, StopReason.NO_PROGRESS})
+"""As low as can be told at this precision."""
+STUCK = frozenset({StopReason.NO_DECREASE, StopReason.NO_PROGRESS, StopReason.LIMIT})
+"""Something stands in the way of every step: a kink, or noise."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +33,9 @@ class Trap:
         why: what is dangerous in it.
         start: the start, shape (n,); its dtype is the run's.
         loss: x of shape (n,) to a scalar.
-        outcomes: the ends that are right. In each the parameters and the loss must be finite and the loss not above
-            that of the start.
+        outcomes: the stop reasons that are right; None where a run may still be descending after its last iteration.
+            With each the parameters and the loss must be finite, and the loss
+            not above that of the start.
         at_most: what the final loss must not exceed.
         iterations: the iterations it may take.
     """
@@ -47,7 +44,7 @@ class Trap:
     why: str
     start: Tensor
     loss: Callable[[Tensor], Tensor]
-    outcomes: frozenset[Outcome]
+    outcomes: frozenset[StopReason | None]
     at_most: float
     iterations: int = 200
 
@@ -109,7 +106,7 @@ TRAPS: tuple[Trap, ...] = (
         "x - log x from 100: the first long step leaves the domain, where the loss is NaN; the minimum is 1 at x = 1",
         _float64(100.0),
         _log_border,
-        frozenset({Outcome.CONVERGED}),
+        CONVERGED,
         at_most=1.0 + 1e-8,
     ),
     Trap(
@@ -117,7 +114,7 @@ TRAPS: tuple[Trap, ...] = (
         "exp x - x + x^4 / 1000 from -200: a step along the steep quartic lands where exp overflows to infinity",
         _float64(-200.0, 5.0),
         _overflowing,
-        frozenset({Outcome.CONVERGED}),
+        CONVERGED,
         at_most=2.0 + 1e-6,
     ),
     Trap(
@@ -125,7 +122,7 @@ TRAPS: tuple[Trap, ...] = (
         "a dead unit: the gradient is exactly zero at the start, and there is no direction to go",
         _float64(-1.0, -2.0, -3.0),
         _flat,
-        frozenset({Outcome.FLAT}),
+        frozenset({StopReason.GRADIENT_ZERO}),
         at_most=1.0,
     ),
     Trap(
@@ -133,7 +130,7 @@ TRAPS: tuple[Trap, ...] = (
         "-sum x: every step may be doubled for ever; the bracketing must end while all is finite",
         _float64(0.0, 0.0),
         _unbounded,
-        frozenset({Outcome.UNBOUNDED}),
+        frozenset({StopReason.UNBOUNDED, StopReason.NON_FINITE}),
         at_most=-1.0,
         iterations=50,
     ),
@@ -142,7 +139,7 @@ TRAPS: tuple[Trap, ...] = (
         "|x| + 10 |y|: on the kinks no step satisfies the curvature condition and the gradient never gets small",
         _float64(3.0, 2.0),
         _kink,
-        frozenset({Outcome.NO_DECREASE, Outcome.CONVERGED}),
+        STUCK | {None},
         at_most=4.0,
     ),
     Trap(
@@ -150,7 +147,7 @@ TRAPS: tuple[Trap, ...] = (
         "a quadratic with a ripple of 1e-6 in the loss only: near the minimum differences of the loss mean nothing",
         _float64(1.0, -2.0, 3.0, -4.0, 5.0),
         _noisy,
-        frozenset({Outcome.NO_DECREASE, Outcome.CONVERGED}),
+        STUCK,
         at_most=2e-5,
     ),
     Trap(
@@ -158,7 +155,7 @@ TRAPS: tuple[Trap, ...] = (
         "float32 and near the minimum: the loss differences drown in rounding while the gradient still points the way",
         torch.tensor([1.0 + 1e-3, 1.0 + 1.9e-3], dtype=torch.float32),
         _rosenbrock,
-        frozenset({Outcome.CONVERGED, Outcome.NO_DECREASE}),
+        CONVERGED,
         at_most=1e-9,
     ),
 )

@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.functions.problem import Problem
 from benchmarks.peers.meter import BUDGET, Halt, Meter
+from benchmarks.peers.ours import engine_version, run_ours
 from benchmarks.peers.scipy_peers import run_scipy
 from benchmarks.peers.torch_peers import (
     run_ncg_optimizer,
@@ -23,6 +24,7 @@ from benchmarks.peers.torch_peers import (
     run_torch_lbfgs,
     run_torchzero,
 )
+from homestretch import LBFGS, ConjugateGradient
 
 DENSE_LIMIT = 1500
 """Solvers that keep n x n numbers run up to this n."""
@@ -55,11 +57,13 @@ class Solver:
 
     @property
     def version(self) -> str:
-        """The installed version of the library."""
-        return version(self.library)
+        """The installed version of the library; of ours, what tells one state of the engine from another."""
+        return engine_version() if self.library == "homestretch" else version(self.library)
 
 
 SOLVERS: tuple[Solver, ...] = (
+    Solver("homestretch", "ConjugateGradient", partial(run_ours, make=ConjugateGradient)),
+    Solver("homestretch", "LBFGS", partial(run_ours, make=LBFGS)),
     Solver("scipy", "CG", partial(run_scipy, method="CG")),
     Solver("scipy", "BFGS", partial(run_scipy, method="BFGS"), largest=DENSE_LIMIT),
     Solver("scipy", "L-BFGS-B", partial(run_scipy, method="L-BFGS-B")),

@@ -47,6 +47,7 @@ class Meter:
         products: Hessian products.
         iterations: the solver's iterations, where its runner can tell.
         best: the lowest finite f seen.
+        best_point: where it was seen, shape (n,); None before the first.
         repeats_are_products: set it to False for a solver that goes back twice through the same graph for the same
             gradient; each time then costs 2/3.
         trace: (cost, f) at every new lowest f; the cost includes that point's gradient if it was asked for.
@@ -61,6 +62,7 @@ class Meter:
         self.products = 0
         self.iterations = 0
         self.best = math.inf
+        self.best_point: Tensor | None = None
         self.repeats_are_products = True
         self.trace: list[tuple[float, float]] = []
         self._noted_at = 0
@@ -90,6 +92,8 @@ class Meter:
             x.register_hook(self._backward_hook(self.evaluations))
         value = self.problem.loss(x)
         self._note(value.item())
+        if self._noted_at == self.evaluations:
+            self.best_point = x.detach().clone()
         return value
 
     def count_product(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from benchmarks.peers.meter import TOLERANCE, reaches
@@ -11,15 +11,24 @@ from benchmarks.peers.meter import TOLERANCE, reaches
 Row = dict[str, Any]
 
 
-def references_of(minima: Sequence[float], lowest: float) -> tuple[float, ...]:
-    """Return the known minima, and the lowest f found if it is none of them."""
-    slack = TOLERANCE * (1 + abs(lowest))
-    if any(abs(lowest - value) <= slack for value in minima):
-        return tuple(minima)
-    return (*minima, lowest)
+def references_of(minima: Sequence[float], certified: Iterable[float], lowest: float) -> dict[float, str]:
+    """Return the values that runs from one start are measured against, each with its kind.
+
+    Args:
+        minima: the known minima ("listed").
+        certified: local minima in no list that runs ended in and that were checked ("certified").
+        lowest: the lowest f that any run found ("lowest"); it is left out where it is one of the others.
+    """
+    references = dict.fromkeys(minima, "listed")
+    for kind, values in (("certified", sorted(certified)), ("lowest", [lowest])):
+        for value in values:
+            slack = TOLERANCE * (1 + abs(value))
+            if all(abs(value - other) > slack for other in references):
+                references[value] = kind
+    return references
 
 
-def reference_of(best: float, references: Sequence[float]) -> float:
+def reference_of(best: float, references: Collection[float]) -> float:
     """Return the minimum that a run ending at `best` is measured against.
 
     It is the highest of the references that `best` is not below (by more than the tolerance): a run that passed a local
@@ -36,17 +45,18 @@ def cost_to_reach(value: float, trace: Iterable[Sequence[float]]) -> float | Non
 
 
 def score(rows: Iterable[Row]) -> list[Row]:
-    """Add `reference`, `error`, `cost_to_solve` and `solved` to each row.
+    """Add `reference`, `reference_kind`, `error`, `cost_to_solve` and `solved` to each row.
 
-    A row has `problem`, `size`, `start`, `loss` (the best f), `minima` and `trace`. The references of a problem are its
-    known minima and the lowest f that any run from the same start has found.
+    A row has `problem`, `size`, `start`, `loss` (the best f), `minima`, `certified` and `trace`. Runs from the same
+    start share their references: see `references_of`.
     """
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row["problem"], row["size"], row["start"]].append(row)
     scored = []
     for group in groups.values():
-        references = references_of(group[0]["minima"], min(row["loss"] for row in group))
+        certified = [row["certified"] for row in group if row["certified"] is not None]
+        references = references_of(group[0]["minima"], certified, min(row["loss"] for row in group))
         for row in group:
             reference = reference_of(row["loss"], references)
             cost = cost_to_reach(reference, row["trace"])
@@ -54,6 +64,7 @@ def score(rows: Iterable[Row]) -> list[Row]:
                 {
                     **row,
                     "reference": reference,
+                    "reference_kind": references[reference],
                     "error": row["loss"] - reference,
                     "cost_to_solve": cost,
                     "solved": cost is not None,

@@ -16,6 +16,7 @@ PATIENCE = 50
 
 MINIMIZE_OPTIONS: dict[str, dict[str, float]] = {
     "cg": {"gtol": 0.0},
+    "bfgs": {"gtol": 0.0, "xtol": 0.0, "gtd_tol": 0.0},
     "l-bfgs": {"gtol": 0.0, "xtol": 0.0, "gtd_tol": 0.0},
     "newton-cg": {"xtol": 0.0},
     "trust-ncg": {"gtol": 0.0},

@@ -1,0 +1,156 @@
+"""The docs page on the test functions, made from `benchmarks/results/functions.tsv`."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks.profile_plot import draw, ratios, share_within
+from benchmarks.results_io import ROOT, read_table
+
+DOCS = ROOT.parent / "docs" / "benchmarks"
+GROUPS = ("1x", "10x", "100x", "large")
+Cell = Mapping[str, str]
+
+INTRODUCTION = """# Smooth test functions
+
+The 35 functions of More, Garbow and Hillstrom (1981) from their standard starts and from 10 and 100 times these, where
+f and its gradient are finite there and there is something left to do, and seven families at n = 100, 1,000 and 10,000
+(with penalty II at 100). float64, one thread. Every solver gets the same start, a budget of {budget:g}
+gradient-equivalents (forward 1/3, forward and backward 1, Hessian product 3) and tolerances of zero, so that none stops
+early by its own rule.
+
+**Solved** means f - f_ref <= {tolerance:g} (1 + |f_ref|) within the budget. f_ref is a listed minimum; the lowest f that
+any solver found from that start; or a local minimum in no list that a run ended in, if it could be certified there (positive
+definite Hessian, and a Newton step that gains nothing). The last kind matters for the trigonometric and Broyden functions,
+which have more local minima than are listed; the column `reference_kind` of the table says which it was. A run is measured
+against the highest f_ref that it is not below, so passing a local minimum's value on the way down solves nothing.
+
+Made by `make bench-functions` and `python -m benchmarks.bench_functions --report` from
+`benchmarks/results/{table}`. {environment}
+"""
+
+
+def problem_of(row: Cell) -> str:
+    """Return the problem's name, size and start as one string."""
+    return f"{row['problem']} {row['size']} {row['start']}"
+
+
+def solver_of(row: Cell) -> str:
+    """Return `library/method`."""
+    return f"{row['library']}/{row['method']}"
+
+
+def group_of(row: Cell) -> str:
+    """Return `large` for the problems of n >= 100, else the start."""
+    return "large" if int(row["size"]) >= 100 else row["start"]
+
+
+def costs_of(rows: Iterable[Cell]) -> dict[str, dict[str, float]]:
+    """Return the cost to solve by solver and problem; unsolved ones are missing."""
+    costs: dict[str, dict[str, float]] = {}
+    for row in rows:
+        by_problem = costs.setdefault(solver_of(row), {})
+        if row["solved"] == "1":
+            by_problem[problem_of(row)] = float(row["cost_to_solve"])
+    return costs
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, its first column to the left and the others to the right."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def evaluations_per_iteration(rows: Iterable[Cell]) -> str:
+    """Return the median, over solved runs of 5 iterations or more, of evaluations per iteration."""
+    values = [
+        int(row["evaluations"]) / int(row["iterations"])
+        for row in rows
+        if row["solved"] == "1" and int(row["iterations"] or 0) >= 5
+    ]
+    return f"{median(values):.2f}" if values else "-"
+
+
+def summary(rows: Sequence[Cell]) -> str:
+    """Return a line a solver: how many problems it solves in each group, and how near it is to the cheapest."""
+    problems = list(dict.fromkeys(problem_of(row) for row in rows))
+    by_ratio = ratios(costs_of(rows), problems)
+    totals: dict[str, set[str]] = defaultdict(set)
+    solved: dict[tuple[str, str], int] = defaultdict(int)
+    mine: dict[str, list[Cell]] = defaultdict(list)
+    for row in rows:
+        totals[group_of(row)].add(problem_of(row))
+        solved[solver_of(row), group_of(row)] += row["solved"] == "1"
+        mine[solver_of(row)].append(row)
+    header = ["solver", *(f"{group} ({len(totals[group])})" for group in GROUPS), f"all ({len(problems)})"]
+    header += ["cheapest", "within 2x", "median ratio", "evaluations/iteration", "seconds"]
+    lines = []
+    for solver in sorted(by_ratio, key=lambda name: -share_within(np.finfo(float).max, by_ratio[name])):
+        values = by_ratio[solver]
+        finite = values[np.isfinite(values)]
+        counts = [solved[solver, group] for group in GROUPS]
+        lines.append(
+            [
+                solver,
+                *(str(count) for count in (*counts, sum(counts))),
+                f"{share_within(1.0, values):.0%}",
+                f"{share_within(2.0, values):.0%}",
+                f"{np.median(finite):.2f}" if finite.size else "-",
+                evaluations_per_iteration(mine[solver]),
+                f"{sum(float(row['seconds']) for row in mine[solver]):.0f}",
+            ]
+        )
+    return markdown_table(header, lines)
+
+
+def cost_table(rows: Sequence[Cell]) -> str:
+    """Return every solver's cost on every problem; bold the cheapest, `-` unsolved, empty not run."""
+    costs = costs_of(rows)
+    ran = {(solver_of(row), problem_of(row)) for row in rows}
+    lines = []
+    for problem in dict.fromkeys(problem_of(row) for row in rows):
+        best = min((c[problem] for c in costs.values() if problem in c), default=None)
+        line = [problem]
+        for solver, by_problem in costs.items():
+            cost = by_problem.get(problem)
+            if cost is None:
+                line.append("-" if (solver, problem) in ran else "")
+            else:
+                line.append(f"**{cost:.0f}**" if cost == best else f"{cost:.0f}")
+        lines.append(line)
+    return markdown_table(["problem, n, start", *(solver.replace("/", "<br>") for solver in costs)], lines)
+
+
+def describe_environment(table: Path) -> tuple[dict[str, float], str]:
+    """Return the budget and tolerance of a table, and a sentence on the machine and the versions."""
+    known = json.loads(table.with_suffix(".env.json").read_text())
+    versions = ", ".join(f"{name} {version}" for name, version in known["versions"].items())
+    sentence = f"Processor: {known['processor']}, {known['threads']} thread; Python {known['python']}; {versions}."
+    return {"budget": known["budget"], "tolerance": known["tolerance"]}, sentence
+
+
+def write_report(table: Path, folder: Path = DOCS) -> None:
+    """Write `NAME.md` and `NAME-profile.png` for the table `NAME.tsv` into the folder."""
+    rows = read_table(table)
+    numbers, sentence = describe_environment(table)
+    plot = folder / f"{table.stem}-profile.png"
+    draw(costs_of(rows), list(dict.fromkeys(problem_of(row) for row in rows)), plot)
+    parts = [
+        INTRODUCTION.format(**numbers, table=table.name, environment=sentence),
+        "## Summary\n",
+        "Problems solved, by start and for n >= 100; then the share of all problems on which the solver is the cheapest,\n"
+        "and on which it costs at most twice the cheapest; the median of its cost over the cheapest where it solves.\n",
+        summary(rows) + "\n",
+        f"![Performance profile: share of problems solved within a multiple of the cheapest cost]({plot.name})\n",
+        "## Cost to solve, in gradient-equivalents\n",
+        "Bold is the cheapest; `-` is not solved; an empty cell was not run (dense methods beyond n = 1,500).\n",
+        cost_table(rows),
+    ]
+    (folder / f"{table.stem}.md").write_text("\n".join(parts) + "\n")
+    print(f"wrote {table.stem}.md and {plot.name}")
