@@ -194,6 +194,8 @@ class Descent(TorchContract):
             forwards, gradients = forwards + line.forwards, gradients + line.gradients
             if step.length > 0.0:
                 self._accept(function, step)
+                if result.status is SearchStatus.UNBOUNDED:
+                    self._stop(StopReason.UNBOUNDED)
                 break
             self._back(point)
             if not self.direction.reject(step, point):

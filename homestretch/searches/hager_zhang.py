@@ -10,6 +10,7 @@ or, where differences of losses drown in rounding, the approximate ones, which n
 
 Sources: W. Hager, H. Zhang, "A new conjugate gradient method with guaranteed descent and an efficient line search",
 SIAM J. Optim. 16 (2005), stages B0-B3, U0-U3 and S1-S4; "Algorithm 851: CG_DESCENT", ACM TOMS 32 (2006), stages L0-L3.
+Beyond them: a trial that is not finite bounds all later steps.
 """
 
 from __future__ import annotations
@@ -18,16 +19,11 @@ import math
 from dataclasses import dataclass
 
 from homestretch.line import LineFunction, SearchResult, SearchStatus
+from homestretch.searches.first_step import first_step
+from homestretch.searches.interpolation import secant
+from homestretch.searches.trials import Finished, Trial, Trials
 
-_PROBE = 0.1  # their psi_1
-_MOST = 10.0  # longest quadratic step, in first steps
-
-
-@dataclass(frozen=True)
-class _Trial:
-    step: float
-    loss: float
-    slope: float
+_CONTRACT = 0.1  # of a first step whose loss is not finite
 
 
 @dataclass(frozen=True)
@@ -40,8 +36,8 @@ class HagerZhang:
         expand: Growth of the step while the loss still falls (their rho).
         theta: Where the bracket is cut when the loss is too high, 1/2 for bisection.
         gamma: The bracket must shrink by this factor in each iteration or it is bisected.
-        quadratic_step: Where the first step is a guess, probe the loss at a tenth of it and start from the minimum of the
-            parabola through that loss, the start and the slope there (their rules I1 and I2).
+        quadratic_step: Where the first step is a guess and losses are cheap, correct it by a parabola through a probe of the
+            loss (their rules I1 and I2).
         max_evaluations: Limit on evaluations in one search.
     """
 
@@ -69,105 +65,52 @@ class HagerZhang:
         """Find a step that meets the conditions."""
         run = _Run(self, line)
         try:
-            bracket = run.bracket(run.first_finite(run.first_step()))
+            bracket = run.bracket()
             while True:
                 bracket = run.shrink(*bracket)
-        except _Done as done:
-            return done.result
-
-
-class _Done(Exception):  # noqa: N818 - it carries a result, it is no error
-    def __init__(self, result: SearchResult) -> None:
-        self.result = result
+        except Finished as end:
+            return end.result
 
 
 class _Run:
-    """One search: its settings, its line and its best trial. Any method may end it by raising ``_Done``."""
+    """One search. Any method may end it by raising ``Finished``."""
 
     def __init__(self, settings: HagerZhang, line: LineFunction) -> None:
         self.settings = settings
         self.line = line
-        self.start = _Trial(0.0, line.start_loss, line.start_slope)
-        self.best = self.start
-        self.ceiling = line.start_loss + line.noise
-        self.evaluations = 0
-        self.finite = False
+        self.trials = Trials(line, settings.max_evaluations)
 
-    def trial(self, step: float) -> _Trial:
-        """Evaluate ``step``; ends the search if it is acceptable or the limit is reached."""
-        if self.evaluations >= self.settings.max_evaluations:
-            self.give_up(SearchStatus.LIMIT)
-        self.evaluations += 1
-        trial = _Trial(step, *self.line.loss_and_slope(step))
-        if trial.loss == -math.inf:
-            raise _Done(SearchResult(0.0, trial.loss, None, SearchStatus.UNBOUNDED))
-        if math.isfinite(trial.loss):
-            self.finite = True
-            self.accept_if_done(trial)
-            if trial.loss < self.best.loss:
-                self.best = trial
+    def trial(self, step: float) -> Trial:
+        """Evaluate ``step``; ends the search if it is acceptable."""
+        trials, s = self.trials, self.settings
+        trial = trials.graded(step)
+        if trial.finite and trial.slope >= s.sigma * trials.start.slope:
+            if trials.sufficient(trial, s.delta):
+                trials.accept(trial, SearchStatus.CONVERGED)
+            if trials.unnoticeable(trial, s.delta):
+                trials.accept(trial, SearchStatus.ROUNDING)
         return trial
 
-    def accept_if_done(self, trial: _Trial) -> None:
-        """End the search if ``trial`` meets the Wolfe or the approximate Wolfe conditions."""
-        s, slope0 = self.settings, self.start.slope
-        if trial.slope < s.sigma * slope0:
-            return
-        if trial.loss - self.start.loss <= s.delta * trial.step * slope0:
-            raise _Done(SearchResult(trial.step, trial.loss, trial.slope, SearchStatus.CONVERGED))
-        if (2.0 * s.delta - 1.0) * slope0 >= trial.slope and trial.loss <= self.ceiling:
-            raise _Done(SearchResult(trial.step, trial.loss, trial.slope, SearchStatus.ROUNDING))
-
-    def give_up(self, status: SearchStatus) -> None:
-        """End the search with the best trial so far."""
-        if self.best.step > 0.0:
-            raise _Done(SearchResult(self.best.step, self.best.loss, self.best.slope, status))
-        raise _Done(
-            SearchResult(0.0, self.start.loss, None, SearchStatus.NO_DECREASE if self.finite else SearchStatus.NON_FINITE)
-        )
-
-    def first_step(self) -> float:
-        """Rules I1 and I2: from the line's first step to one that fits the loss, by one forward pass."""
-        guess, line = self.line.first_step, self.line
-        if line.scaled or not self.settings.quadratic_step or not line.cheap_loss:
-            return guess
-        probe = _PROBE * guess
-        rise = line.loss(probe) - line.start_loss
-        curvature = rise - probe * line.start_slope
-        if math.isfinite(rise) and rise <= 0.0 and curvature > line.noise:
-            return min(-0.5 * line.start_slope * probe * probe / curvature, _MOST * guess)
-        return guess if math.isfinite(rise) and rise <= 0.0 else probe
-
-    def first_finite(self, step: float) -> _Trial:
-        """Contract the first step until the loss is finite."""
-        trial = self.trial(step)
-        while not math.isfinite(trial.loss):
-            step *= 0.1
-            if step == 0.0:
-                self.give_up(SearchStatus.NON_FINITE)
-            trial = self.trial(step)
-        return trial
-
-    def bracket(self, trial: _Trial) -> tuple[_Trial, _Trial]:
+    def bracket(self) -> tuple[Trial, Trial]:
         """Stages B0-B3: an interval whose ends satisfy the opposite slope condition (their 4.4)."""
-        low, wall = self.start, math.inf
+        low, wall = self.trials.start, math.inf
+        step = first_step(self.trials) if self.settings.quadratic_step else self.line.first_step
         while True:
-            if trial.slope >= 0.0:  # B1
+            trial = self.trial(step)
+            if not trial.finite:
+                wall = trial.step
+                step = low.step + (_CONTRACT if low.step == 0.0 else 0.5) * (wall - low.step)
+            elif trial.slope >= 0.0:  # B1
                 return low, trial
-            if trial.loss > self.ceiling:  # B2
-                return self.bisect(self.start, trial)
-            low = trial  # B3, kept below the nearest step that was not finite
-            step = trial.step * self.settings.expand
-            while True:
-                step = min(step, 0.5 * (low.step + wall))
-                if not low.step < step < math.inf:
-                    self.give_up(SearchStatus.LIMIT)
-                trial = self.trial(step)
-                if math.isfinite(trial.loss):
-                    break
-                wall = step
+            elif trial.loss > self.trials.ceiling:  # B2, from the last good step instead of 0
+                return self.bisect(low, trial)
+            else:  # B3
+                low = trial
+                step = min(self.settings.expand * low.step, 0.5 * (low.step + wall))
+            if not low.step < step < wall:
+                self.trials.give_up(SearchStatus.LIMIT if wall < math.inf else SearchStatus.UNBOUNDED)
 
-    def shrink(self, low: _Trial, high: _Trial) -> tuple[_Trial, _Trial]:
+    def shrink(self, low: Trial, high: Trial) -> tuple[Trial, Trial]:
         """Stages L1-L2: a double secant step, then a bisection if that did not shrink the interval enough."""
         width = high.step - low.step
         new_low, new_high = self.secant2(low, high)
@@ -175,46 +118,40 @@ class _Run:
             middle = 0.5 * (new_low.step + new_high.step)
             new_low, new_high = self.update(new_low, new_high, middle)
         if (new_low, new_high) == (low, high):  # the interval is as short as the steps can resolve
-            self.give_up(SearchStatus.LIMIT)
+            self.trials.give_up(SearchStatus.LIMIT)
         return new_low, new_high
 
-    def secant2(self, low: _Trial, high: _Trial) -> tuple[_Trial, _Trial]:
+    def secant2(self, low: Trial, high: Trial) -> tuple[Trial, Trial]:
         """Stages S1-S4."""
-        c = _secant(low, high)
+        c = secant(low, high)
         a, b = self.update(low, high, c)
         if c == b.step:
-            return self.update(a, b, _secant(high, b))
+            return self.update(a, b, secant(high, b))
         if c == a.step:
-            return self.update(a, b, _secant(low, a))
+            return self.update(a, b, secant(low, a))
         return a, b
 
-    def update(self, low: _Trial, high: _Trial, step: float) -> tuple[_Trial, _Trial]:
+    def update(self, low: Trial, high: Trial, step: float) -> tuple[Trial, Trial]:
         """Stages U0-U3."""
         if not low.step < step < high.step:  # U0, and a secant that is not finite
             return low, high
         trial = self.trial(step)
-        if math.isfinite(trial.loss) and trial.slope >= 0.0:  # U1
+        if trial.slope >= 0.0:  # U1
             return low, trial
-        if trial.loss <= self.ceiling:  # U2
+        if trial.loss <= self.trials.ceiling:  # U2
             return trial, high
         return self.bisect(low, trial)  # U3
 
-    def bisect(self, low: _Trial, high: _Trial) -> tuple[_Trial, _Trial]:
+    def bisect(self, low: Trial, high: Trial) -> tuple[Trial, Trial]:
         """Stage U3: cut an interval whose upper end is too high until its upper end slopes upward."""
         while True:
             step = (1.0 - self.settings.theta) * low.step + self.settings.theta * high.step
             if not low.step < step < high.step:
-                self.give_up(SearchStatus.LIMIT)
+                self.trials.give_up(SearchStatus.LIMIT)
             trial = self.trial(step)
-            if math.isfinite(trial.loss) and trial.slope >= 0.0:
+            if trial.slope >= 0.0:
                 return low, trial
-            if trial.loss <= self.ceiling:
+            if trial.loss <= self.trials.ceiling:
                 low = trial
             else:
                 high = trial
-
-
-def _secant(a: _Trial, b: _Trial) -> float:
-    """The root of the line through two slopes; NaN where they are equal or not finite."""
-    difference = b.slope - a.slope
-    return (a.step * b.slope - b.step * a.slope) / difference if difference else math.nan

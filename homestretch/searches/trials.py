@@ -1,0 +1,122 @@
+"""What every line search keeps: its trials, the lowest of them, and how it ends."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NoReturn
+
+from homestretch.line import LineFunction, SearchResult, SearchStatus
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A step that was tried.
+
+    Attributes:
+        step: The step.
+        loss: Loss there, infinite where it is not finite.
+        slope: Directional derivative there; NaN if it was not asked for or is not finite.
+    """
+
+    step: float
+    loss: float
+    slope: float = math.nan
+
+    @property
+    def finite(self) -> bool:
+        """Whether the loss there is finite."""
+        return math.isfinite(self.loss)
+
+
+class Finished(Exception):  # noqa: N818 - it carries a result, it is no error
+    """Ends a search from any depth.
+
+    Attributes:
+        result: What the search returns.
+    """
+
+    def __init__(self, result: SearchResult) -> None:
+        super().__init__(result.status)
+        self.result = result
+
+
+class Trials:
+    """The trials of one search along ``line``: counted, limited, the lowest one remembered.
+
+    A loss of minus infinity and the limit end the search by raising :class:`Finished` with the lowest finite trial.
+
+    Args:
+        line: The line.
+        limit: Most evaluations, forward ones and those with a gradient alike.
+
+    Attributes:
+        start: The trial at step 0.
+        best: The lowest finite trial, the start if none is lower.
+        ceiling: What a loss must not exceed to be no higher than the start, rounding allowed for.
+    """
+
+    def __init__(self, line: LineFunction, limit: int) -> None:
+        self.line = line
+        self.start = Trial(0.0, line.start_loss, line.start_slope)
+        self.best = self.start
+        self.ceiling = line.start_loss + line.noise
+        self.evaluations = 0
+        self._limit = limit
+        self._any_finite = False
+        self._falling = 0  # trials in a row that were longer and lower than all before
+
+    @property
+    def spent(self) -> bool:
+        """Whether the limit is reached."""
+        return self.evaluations >= self._limit
+
+    def forward(self, step: float) -> Trial:
+        """The loss at ``step``, forward only where that is cheaper."""
+        self._count()
+        return self._note(Trial(step, self.line.loss(step)))
+
+    def graded(self, step: float) -> Trial:
+        """Loss and slope at ``step``."""
+        self._count()
+        return self._note(Trial(step, *self.line.loss_and_slope(step)))
+
+    def accept(self, trial: Trial, status: SearchStatus) -> NoReturn:
+        """End the search with ``trial``."""
+        raise Finished(SearchResult(trial.step, trial.loss, None if math.isnan(trial.slope) else trial.slope, status))
+
+    def give_up(self, status: SearchStatus) -> NoReturn:
+        """End the search with the lowest trial; the status says that there is none if so."""
+        if self.best.step > 0.0:
+            self.accept(self.best, status)
+        if status is not SearchStatus.UNBOUNDED:
+            status = SearchStatus.NO_DECREASE if self._any_finite else SearchStatus.NON_FINITE
+        raise Finished(SearchResult(0.0, self.start.loss, None, status))
+
+    def sufficient(self, trial: Trial, fraction: float) -> bool:
+        """Armijo's condition: the loss falls by at least ``fraction`` of what the slope at the start promises."""
+        return trial.loss - self.start.loss <= fraction * trial.step * self.start.slope
+
+    def unnoticeable(self, trial: Trial, fraction: float) -> bool:
+        """The approximate form of :meth:`sufficient`, by slopes alone, for losses that differ by rounding.
+
+        For a parabola both say the same (Hager and Zhang, 2005, 4.1).
+        """
+        return trial.loss <= self.ceiling and trial.slope <= (2.0 * fraction - 1.0) * self.start.slope
+
+    def _count(self) -> None:
+        if self.spent:
+            # All trials so far went further and lower: nothing holds the loss along this line.
+            endless = self._falling == self.evaluations
+            self.give_up(SearchStatus.UNBOUNDED if endless else SearchStatus.LIMIT)
+        self.evaluations += 1
+
+    def _note(self, trial: Trial) -> Trial:
+        if trial.loss == -math.inf:
+            self.give_up(SearchStatus.UNBOUNDED)
+        if trial.finite:
+            self._any_finite = True
+            if trial.loss < self.best.loss:
+                self._falling += trial.step > self.best.step
+                self.best = trial
+        return trial
