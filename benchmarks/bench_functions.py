@@ -17,6 +17,7 @@ from benchmarks.functions import Problem, all_problems, quick_problems
 from benchmarks.peers import SOLVERS, Solver, solve
 from benchmarks.peers.certify import local_minimum
 from benchmarks.peers.meter import BUDGET, TOLERANCE
+from benchmarks.peers.ours import engine_version
 from benchmarks.peers.scoring import Row, score
 from benchmarks.results_io import COLUMNS, Cache, is_quick, table_path, write_environment, write_table
 
@@ -24,7 +25,7 @@ NAME = "functions"
 EDITION = 1
 """Raise it when the problems or the way of counting change, so that cached runs are made again."""
 SECONDS = 60.0
-QUICK_BUDGET = 400.0
+QUICK_BUDGET = 250.0
 EXTRA_COLUMNS = ("start", "solved", "cost_to_solve", "reference", "reference_kind", "iterations", "products", "detail")
 
 
@@ -99,7 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{row['problem']:28} {row['size']:6} {row['start']:5} {row['library']}/{row['method']:20} {cost:>8}")
         return
     write_table(table, rows, (*COLUMNS, *EXTRA_COLUMNS))
-    write_environment(table, {solver.library for solver in SOLVERS}, budget=budget, tolerance=TOLERANCE)
+    libraries = {solver.library for solver in SOLVERS}
+    more = {"budget": budget, "tolerance": TOLERANCE, "limit_seconds": SECONDS, "engine": engine_version()}
+    write_environment(table, libraries, **more)
     print(f"wrote {table.name}: {sum(row['solved'] for row in rows)} of {len(rows)} runs solved")
 
 

@@ -22,8 +22,8 @@ INTRODUCTION = """# Smooth test functions
 The 35 functions of More, Garbow and Hillstrom (1981) from their standard starts and from 10 and 100 times these, where
 f and its gradient are finite there and there is something left to do, and seven families at n = 100, 1,000 and 10,000
 (with penalty II at 100). float64, one thread. Every solver gets the same start, a budget of {budget:g}
-gradient-equivalents (forward 1/3, forward and backward 1, Hessian product 3) and tolerances of zero, so that none stops
-early by its own rule.
+gradient-equivalents (forward 1/3, forward and backward 1, Hessian product 3), {limit_seconds:g} seconds, and tolerances of
+zero, so that none stops early by its own rule.
 
 **Solved** means f - f_ref <= {tolerance:g} (1 + |f_ref|) within the budget. f_ref is a listed minimum; the lowest f that
 any solver found from that start; or a local minimum in no list that a run ended in, if it could be certified there (positive
@@ -128,11 +128,11 @@ def cost_table(rows: Sequence[Cell]) -> str:
 
 
 def describe_environment(table: Path) -> tuple[dict[str, float], str]:
-    """Return the budget and tolerance of a table, and a sentence on the machine and the versions."""
+    """Return the limits and the tolerance of a table, and a sentence on the machine and the versions."""
     known = json.loads(table.with_suffix(".env.json").read_text())
     versions = ", ".join(f"{name} {version}" for name, version in known["versions"].items())
     sentence = f"Processor: {known['processor']}, {known['threads']} thread; Python {known['python']}; {versions}."
-    return {"budget": known["budget"], "tolerance": known["tolerance"]}, sentence
+    return {name: known[name] for name in ("budget", "tolerance", "limit_seconds")}, sentence
 
 
 def write_report(table: Path, folder: Path = DOCS) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +42,7 @@ def draw(costs: Costs, problems: Sequence[str], path: Path, highlight: str = "ho
         costs: cost by solver and problem.
         problems: the problems counted.
         path: the file.
-        highlight: solvers whose name starts so are drawn thick.
+        highlight: solvers whose name starts so are drawn thick and black.
         widest: the largest ratio on the axis.
     """
     import matplotlib as mpl
@@ -50,22 +52,18 @@ def draw(costs: Costs, problems: Sequence[str], path: Path, highlight: str = "ho
 
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     colours = plt.get_cmap("tab20")
+    styles = cycle(("-", "--", ":", "-."))
     by_solver = ratios(costs, problems)
     order = sorted(by_solver, key=lambda solver: -share_within(widest, by_solver[solver]))
     for number, solver in enumerate(order):
         values = by_solver[solver]
         steps = np.unique(np.concatenate(([1.0], values[values <= widest], [widest])))
         heights = [share_within(step, values) for step in steps]
-        ours = solver.startswith(highlight)
-        axes.step(
-            steps,
-            heights,
-            where="post",
-            label=solver,
-            color="black" if ours else colours(number % 20),
-            linestyle="-" if not ours or number == min(order.index(s) for s in order if s.startswith(highlight)) else "--",
-            linewidth=2.5 if ours else 1.2,
-        )
+        if solver.startswith(highlight):
+            style: dict[str, Any] = {"color": "black", "linestyle": next(styles), "linewidth": 2.5}
+        else:
+            style = {"color": colours(number % 20), "linewidth": 1.2}
+        axes.step(steps, heights, where="post", label=solver, **style)
     axes.set_xscale("log", base=2)
     axes.set_xlim(1, widest)
     axes.set_ylim(0, 1)
