@@ -56,7 +56,7 @@ class LevenbergMarquardtDirection:
         damping: float = 1e-3,
         solver: str = "auto",
         scale: str = "columns",
-        shrink: float = 0.1,
+        shrink: float = 0.2,
         geodesic: bool = True,
         geodesic_limit: float = 0.75,
     ) -> None:
