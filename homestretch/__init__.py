@@ -1,6 +1,16 @@
 """homestretch: the second half of training, after Adam: convex-phase methods and the swap that picks its own moment."""
 
-from homestretch.descent import LBFGS, ConjugateGradient, Descent, GaussNewtonCG, LevenbergMarquardt, StopReason
+from homestretch.descent import (
+    LBFGS,
+    ConjugateGradient,
+    Descent,
+    GaussNewtonCG,
+    LevenbergMarquardt,
+    NewtonCG,
+    SelfScaledBroyden,
+    StopReason,
+)
+from homestretch.directions.nystrom import NystromPreconditioner
 from homestretch.objective import LeastSquares, Objective
 from homestretch.preconditioners import Diagonal, Identity
 from homestretch.resort import MeasuredResort, NoResort, Race
@@ -43,11 +53,14 @@ __all__ = [
     "LiteralPeak",
     "MeasuredResort",
     "Never",
+    "NewtonCG",
     "NoResort",
     "NoiseScale",
+    "NystromPreconditioner",
     "Objective",
     "Plateau",
     "Race",
+    "SelfScaledBroyden",
     "StopReason",
     "TwoPhase",
     "evaluate",

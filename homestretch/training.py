@@ -218,7 +218,8 @@ class _Run:
         optimizer = self.optimizer
         if self.epochs is not None and optimizer.epochs >= self.epochs:
             return f"all {self.epochs} epochs are made"
-        if self.budget is not None and optimizer.meter.gradient_equivalents >= self.budget:
+        # A sum of mini-batches' shares may miss the budget by its rounding, which is no reason for one more epoch.
+        if self.budget is not None and optimizer.meter.gradient_equivalents >= self.budget * (1.0 - 1e-9):
             return f"the budget of {self.budget:g} gradient-equivalents is spent"
         if optimizer.phase == "second" and optimizer.second.stop_reason is not None:
             return f"the convex phase stopped: {optimizer.second.stop_reason.value}"

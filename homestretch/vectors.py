@@ -163,7 +163,7 @@ def sharded_like(tensor: Tensor, parameter: Tensor) -> Tensor:
     stride = torch.empty(shape, device="meta").stride()
     return DTensor.from_local(
         tensor,
-        parameter.device_mesh,
+        parameter.device_mesh,  # pyrefly: ignore[missing-attribute]
         placements,
         run_check=False,
         shape=shape,

@@ -14,7 +14,7 @@ from torch.nn.functional import mse_loss
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from homestretch import AtEpoch, ConjugateGradient, LBFGS, MeasuredResort, NoResort, evaluate, fit
+from homestretch import LBFGS, AtEpoch, ConjugateGradient, MeasuredResort, NoResort, evaluate, fit
 from homestretch.errors import CheckpointError
 from homestretch.history import EpochRecord, EventRecord, History
 

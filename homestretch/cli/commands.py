@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from homestretch import report
-from homestretch.cli import experiment
-from homestretch.cli.main import Compare, Demo, PaperModels, Plot, Resume, Run, check_recipes, demo_problem
+from homestretch.cli import experiment, folder
+from homestretch.cli.flags import Compare, Demo, Paper, Plot, Resume, Run, recipes_of
 from homestretch.cli.progress import Live
-from homestretch.cli.settings import Problem, Recipe, read
+from homestretch.cli.settings import RECIPES, Plan, Problem
 from homestretch.errors import CheckpointError
 from homestretch.history import History
 from homestretch.paper import model_table
 from homestretch.report import Row
 from homestretch.training import RECORD
 
-RESULT = "result.json"
+SUMMARY, ALL_LOSSES = "summary.md", "loss-against-cost"
+_DEMO = {"Adam alone": "adam", "Adam then CG": "cg", "Adam then L-BFGS": "lbfgs"}
 
 
 @singledispatch
@@ -31,56 +33,66 @@ def dispatch(command: object) -> None:
 
 @dispatch.register
 def _(command: Run) -> None:
+    plan = Plan(command.problem, command.recipe, command.budget)
+    if not command.overwrite and folder.state_of(command.out, plan) != "new":
+        raise ValueError(
+            f"{command.out} holds a run already: go on with it by `homestretch resume {command.out}`, "
+            "give another --out, or replace it with --overwrite"
+        )
     console = Console()
-    row = _train(command.problem, command.recipe, command.budget, command.out, console)
-    _show([row], command.out, console, f"{command.problem.data} / {command.problem.model}")
+    _show([_train(plan, command.out, console)], command.out, console, plan.title, _figures(command.out, [command.out]))
 
 
 @dispatch.register
 def _(command: Resume) -> None:
+    plan = folder.read_plan(command.folder)
     console = Console()
-    problem, recipe, budget = read(command.folder)
-    row = _train(problem, recipe, budget, command.folder, console, resume=True)
-    _show([row], command.folder, console, f"{problem.data} / {problem.model}")
+    row = _train(plan, command.folder, console, resume=True)
+    _show([row], command.folder, console, plan.title, _figures(command.folder, [command.folder]))
 
 
 @dispatch.register
 def _(command: Compare) -> None:
-    recipes = check_recipes(command.recipes)
-    _compare(command.problem, recipes, command.budget, command.out, Console())
+    plans = {name: Plan(command.problem, recipe, command.budget) for name, recipe in recipes_of(command.recipes)}
+    states = _states(plans, command.out, command.overwrite)
+    if foreign := [name for name, state in states.items() if state == "other"]:
+        raise ValueError(
+            f"{command.out} holds runs of other settings ({', '.join(foreign)}): give another --out, "
+            "or replace them with --overwrite"
+        )
+    _compare(plans, states, command.out, Console())
 
 
 @dispatch.register
 def _(command: Demo) -> None:
     console = Console()
     console.print(
-        "Training the paper's vit-nomlp on 1,437 handwritten digits (8x8 pixels, each enlarged to 4x4) twice from the same\n"
-        f"start, {command.budget:g} gradient-equivalents each: Adam alone, then Adam with a swap to conjugate gradients.",
+        "Training the paper's vit-nomlp on 1,437 handwritten digits (8x8 pixels, each enlarged to 4x4) from the same\n"
+        f"start, {command.budget:g} gradient-equivalents each: {', '.join(_DEMO)}.",
         highlight=False,
     )
-    recipes = [("Adam alone", check_recipes(["adam"])[0][1]), ("Adam then CG", check_recipes(["cg"])[0][1])]
-    _compare(demo_problem(command.seed), recipes, command.budget, command.out, console)
+    plans = {shown: Plan(demo_problem(command.seed), RECIPES[name], command.budget) for shown, name in _DEMO.items()}
+    _compare(plans, _states(plans, command.out, command.overwrite), command.out, console)
 
 
 @dispatch.register
 def _(command: Plot) -> None:
     console = Console()
-    folders = (
-        [command.folder] if (command.folder / RECORD).exists() else sorted(p.parent for p in command.folder.glob(f"*/{RECORD}"))
-    )
-    if not folders:
+    single = (command.folder / RECORD).exists()
+    runs = [command.folder] if single else sorted(p.parent for p in command.folder.glob(f"*/{RECORD}"))
+    if not runs:
         raise CheckpointError(f"there is no {RECORD} in {command.folder} or one level below it")
-    histories = {folder.name: History.read(folder / RECORD) for folder in folders}
-    for folder in folders:
-        written = experiment.draw(histories[folder.name], folder)
-        console.print(f"{len(written)} files in {folder / 'figures'}")
-    if len(folders) > 1:
-        report.save(report.loss_against_cost(histories), command.folder, "loss-against-cost")
-        console.print(f"loss-against-cost of all runs in {command.folder}")
+    histories = {run.name: History.read(run / RECORD) for run in runs}
+    for run in runs:
+        written = experiment.draw(histories[run.name], run)
+        console.print(f"{len(written)} files in {run / folder.FIGURES}", highlight=False, soft_wrap=True)
+    if not single:
+        report.save(report.loss_against_cost(histories), command.folder, ALL_LOSSES)
+        console.print(f"the losses of all runs in {command.folder / ALL_LOSSES}.png", highlight=False, soft_wrap=True)
 
 
 @dispatch.register
-def _(command: PaperModels) -> None:
+def _(command: Paper) -> None:
     rows = [(r.set, r.model, str(r.P), f"{r.Q:.1f}") for r in model_table()]
     heading = ("set", "model", "P", "Q")
     if command.format == "tsv":
@@ -88,46 +100,68 @@ def _(command: PaperModels) -> None:
     elif command.format == "markdown":
         print("\n".join("| " + " | ".join(row) + " |" for row in (heading, ("---", "---", "---:", "---:"), *rows)))
     else:
-        from rich.table import Table
-
         table = Table(*heading, title="Parameters P and overdetermination ratio Q = K M / P")
         for row in rows:
             table.add_row(*row)
         Console().print(table)
 
 
-def _train(
-    problem: Problem, recipe: Recipe, budget: float, out: Path, console: Console, *, resume: bool = False, name: str = ""
-) -> Row:
-    with Live(name or out.name, console) as live:
-        row, result = experiment.run(problem, recipe, budget, out, callbacks=[live], resume=resume, name=name)
-    console.print(f"{row.recipe}: {result.stop}", highlight=False)
-    (out / RESULT).write_text(json.dumps(experiment.row_as_dict(row), indent=2) + "\n", encoding="utf-8")
+def demo_problem(seed: int) -> Problem:
+    """The demo's problem: the digits, with the paper's mini-batch."""
+    return replace(Problem(), seed=seed)
+
+
+def _train(plan: Plan, out: Path, console: Console, *, resume: bool = False, name: str = "") -> Row:
+    name = name or out.name
+    with Live(name, console) as live:
+        row, stop = experiment.run(plan, out, name, callbacks=[live], resume=resume)
+    folder.write_result(out, row)
+    console.print(f"{name}: {stop}", highlight=False, soft_wrap=True)
     return row
 
 
-def _compare(problem: Problem, recipes: Sequence[tuple[str, Recipe]], budget: float, out: Path, console: Console) -> None:
-    """Train by each recipe unless its folder holds the result of the same settings already."""
-    rows, histories = [], {}
-    for name, recipe in recipes:
-        folder = out / name.replace(" ", "-").lower()
-        rows.append(_finished(folder, problem, recipe, budget) or _train(problem, recipe, budget, folder, console, name=name))
-        histories[name] = History.read(folder / RECORD)
-    report.save(report.loss_against_cost(histories, f"{problem.data} / {problem.model}"), out, "loss-against-cost")
-    _show(rows, out, console, f"{problem.data} / {problem.model}, {budget:g} gradient-equivalents each, seed {problem.seed}")
+def _states(plans: dict[str, Plan], out: Path, overwrite: bool) -> dict[str, folder.State]:
+    """How far each run is; as if new where it is to be overwritten."""
+    return {name: "new" if overwrite else folder.state_of(_place(out, name), plan) for name, plan in plans.items()}
 
 
-def _finished(folder: Path, problem: Problem, recipe: Recipe, budget: float) -> Row | None:
-    if not (folder / RESULT).exists() or read(folder) != (problem, recipe, budget):
-        return None
-    return Row(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
+def _compare(plans: dict[str, Plan], states: dict[str, folder.State], out: Path, console: Console) -> None:
+    """Train by each plan what is not finished yet: an interrupted run goes on, any other is trained from the start."""
+    rows = []
+    for name, plan in plans.items():
+        place = _place(out, name)
+        if states[name] == "finished":
+            console.print(f"{name}: finished before with these settings (--overwrite trains again)", highlight=False)
+            rows.append(folder.read_result(place))
+        else:
+            rows.append(_train(plan, place, console, resume=states[name] == "unfinished", name=name))
+    places = {name: _place(out, name) for name in plans}
+    plan = next(iter(plans.values()))
+    histories = {name: History.read(place / RECORD) for name, place in places.items()}
+    report.save(report.loss_against_cost(histories, plan.title), out, ALL_LOSSES)
+    title = f"{plan.title}, {plan.budget:g} gradient-equivalents each, seed {plan.problem.seed}"
+    _show(rows, out, console, title, [Path(f"{ALL_LOSSES}.png"), *_figures(out, places.values())])
 
 
-def _show(rows: Sequence[Row], out: Path, console: Console, title: str) -> None:
-    console.print(report.to_table(rows, title))
-    (out / "summary.md").write_text(f"# {title}\n\n{report.to_markdown(rows)}", encoding="utf-8")
-    console.print(
-        f"Records (JSONL, Parquet), checkpoints, figures (PNG, PDF) and their data (CSV) are in {out}; the table is {out / 'summary.md'}.",
-        highlight=False,
-        soft_wrap=True,
-    )
+def _place(out: Path, name: str) -> Path:
+    return out / name.replace(" ", "-").lower()
+
+
+def _figures(out: Path, runs: Iterable[Path]) -> list[Path]:
+    """The figures of the runs, relative to ``out``."""
+    return [png.relative_to(out) for run in runs for png in sorted((run / folder.FIGURES).glob("*.png"))]
+
+
+def _show(rows: Sequence[Row], out: Path, console: Console, title: str, figures: Sequence[Path]) -> None:
+    """Print the table and write ``summary.md``: the table, the notes and the figures."""
+    notes = report.notes(rows)
+    images = "\n".join(f"![{figure.as_posix()}]({figure.as_posix()})" for figure in figures)
+    text = "\n".join(f"- {note}" for note in notes)
+    (out / SUMMARY).write_text(f"# {title}\n\n{report.comparison_markdown(rows)}\n{text}\n\n{images}\n", encoding="utf-8")
+    console.print(report.comparison_table(rows, title))
+    for line in (
+        *notes,
+        f"Records (JSONL, Parquet), checkpoints, figures (PNG, PDF) and their data (CSV) are in {out}; "
+        f"the table and the figures are in {out / SUMMARY}.",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

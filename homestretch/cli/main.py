@@ -1,169 +1,89 @@
-"""The commands."""
+"""The door of the command line: arguments in, exit code out."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from homestretch.cli.settings import RECIPES, Problem, Recipe, read
+from homestretch.cli.flags import Compare, Demo, Paper, Plot, Resume, Run
 from homestretch.errors import HomestretchError
 
 _NEEDED = ("tyro", "rich", "matplotlib", "pyarrow", "PIL", "sklearn")
-
-
-@dataclass(frozen=True)
-class Run:
-    """Train one model by one recipe; writes the record, checkpoints and figures into a folder.
-
-    Attributes:
-        budget: Cost to spend, in gradient-equivalents (an epoch of mini-batches is 1).
-        out: Folder for everything the run writes.
-        problem: What is trained, on what.
-        recipe: How it is trained.
-    """
-
-    budget: float = 100.0
-    out: Path = Path("runs/run")
-    problem: Problem = field(default_factory=Problem)
-    recipe: Recipe = field(default_factory=Recipe)
-
-
-@dataclass(frozen=True)
-class Compare:
-    """Train from the same start by several recipes at equal counted cost, and put them side by side.
-
-    Attributes:
-        recipes: Names: adam, adam-cosine, adamw-cosine, golden-30 and golden-rule (the paper's), cg, lbfgs, auto.
-        budget: Cost that each may spend, in gradient-equivalents.
-        out: Folder with one folder a recipe.
-        problem: What is trained, on what.
-    """
-
-    recipes: tuple[str, ...] = ("adam", "adam-cosine", "golden-30", "auto")
-    budget: float = 100.0
-    out: Path = Path("runs/compare")
-    problem: Problem = field(default_factory=Problem)
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Go on with a run that was interrupted.
-
-    Attributes:
-        folder: The folder that `run` was writing.
-    """
-
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Plot:
-    """Draw the figures of a run, or of all runs below a folder, once more from their records.
-
-    Attributes:
-        folder: A run's folder, or one that holds several.
-    """
-
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Demo:
-    """Train the paper's vit-nomlp on real handwritten digits: Adam alone beside Adam then the convex phase.
-
-    Attributes:
-        budget: Cost that each recipe may spend, in gradient-equivalents.
-        seed: Seed of the start.
-        out: Folder for the records, figures and their data.
-    """
-
-    budget: float = 120.0
-    seed: int = 0
-    out: Path = Path("runs/demo")
-
-
-@dataclass(frozen=True)
-class PaperModels:
-    """Print set, model, parameters P and overdetermination ratio Q of every cell of the paper's table 1.
-
-    Attributes:
-        format: How to print.
-    """
-
-    format: Literal["table", "tsv", "markdown"] = "table"
+_ABOUT = (
+    "The second half of training: Adam up to the peak of the gradient norm, then a convex-phase method. "
+    "`homestretch COMMAND --help` lists what a command takes. --debug with any command shows the traceback of an error, "
+    "--version the version. Exit codes: 0 done, 2 something given or found is wrong, 130 interrupted."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        print(f"homestretch: the command line needs {', '.join(missing)}: pip install 'homestretch[cli]'", file=sys.stderr)
-        return 2
-    import tyro
+    """Run a command.
 
+    Args:
+        argv: The arguments, those of the process by default.
+
+    Returns:
+        The exit code: 0, 2 for what a user can put right (said in one line), 130 after an interruption.
+
+    Raises:
+        SystemExit: From the parser, after ``--help`` (code 0) or a flag it cannot read (code 2).
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        return _complain(f"the command line needs {', '.join(missing)}: pip install 'homestretch[cli]'")
+    if arguments == ["--version"]:
+        from homestretch import __version__
+
+        print(f"homestretch {__version__}")
+        return 0
     debug = "--debug" in arguments
-    arguments = [a for a in arguments if a != "--debug"]
-    sub = tyro.conf.subcommand
-    commands = (
-        Annotated[Run, sub("run")]
-        | Annotated[Compare, sub("compare")]
-        | Annotated[Resume, sub("resume")]
-        | Annotated[Plot, sub("plot")]
-        | Annotated[Demo, sub("demo")]
-        | Annotated[PaperModels, sub("paper-models")]
-    )
-    if arguments[:2] == ["paper", "models"]:
-        arguments[:2] = ["paper-models"]
-    command = tyro.cli(
-        commands,  # type: ignore[arg-type]
-        prog="homestretch",
-        description="The second half of training: Adam up to the gradient-norm peak, then a convex-phase method.",
-        args=arguments,
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
-    )
-    from homestretch.cli import commands as act
+    command = _parse([a for a in arguments if a != "--debug"])
+    from homestretch.cli.commands import dispatch
 
     try:
-        act.dispatch(command)
-    except (HomestretchError, ValueError) as error:
+        dispatch(command)
+    except (HomestretchError, ValueError, OSError) as error:
         if debug:
             raise
-        print(f"homestretch: {error}", file=sys.stderr)
-        return 2
+        return _complain(str(error))
     except KeyboardInterrupt:
-        folder = getattr(command, "folder", getattr(command, "out", ""))
-        print(f"\nInterrupted. Every finished epoch is kept in {folder}.", file=sys.stderr)
-        print(_how_to_go_on(command, folder), file=sys.stderr)
+        print(f"\nInterrupted. {_how_to_go_on(command)}", file=sys.stderr)
         return 130
     return 0
 
 
-def _how_to_go_on(command: object, folder: object) -> str:
-    if isinstance(command, Run | Resume):
-        return f"Go on with: homestretch resume {folder}"
-    return "Finished recipes are not trained again: repeat the command to go on."
+def _parse(arguments: list[str]) -> Any:
+    import tyro
+    from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, PositionalRequiredArgs, subcommand
+
+    return tyro.cli(
+        Annotated[Run, subcommand("run")]
+        | Annotated[Compare, subcommand("compare")]
+        | Annotated[Resume, subcommand("resume")]
+        | Annotated[Plot, subcommand("plot")]
+        | Annotated[Demo, subcommand("demo")]
+        | Annotated[Paper, subcommand("paper")],  # type: ignore[arg-type]
+        prog="homestretch",
+        description=_ABOUT,
+        args=arguments,
+        config=(OmitSubcommandPrefixes, OmitArgPrefixes, PositionalRequiredArgs),
+    )
 
 
-def check_recipes(names: Sequence[str]) -> list[tuple[str, Recipe]]:
-    """The recipes by name.
-
-    Raises:
-        ValueError: If a name is unknown or there is none.
-    """
-    unknown = [name for name in names if name not in RECIPES]
-    if unknown or not names:
-        raise ValueError(f"recipes must be among {', '.join(RECIPES)}, got {', '.join(unknown) or 'none'}")
-    return [(name, RECIPES[name]) for name in names]
+def _complain(message: str) -> int:
+    print(f"homestretch: {' '.join(message.split())}", file=sys.stderr)
+    return 2
 
 
-def demo_problem(seed: int) -> Problem:
-    """The demo's problem: the digits in one core's reach, mini-batches in the paper's proportion to the data."""
-    return replace(Problem(), batch=128, micro_batch=512, seed=seed)
+def _how_to_go_on(command: Any) -> str:
+    from homestretch.cli.folder import has_checkpoint
 
-
-__all__ = ["Compare", "Demo", "PaperModels", "Plot", "Resume", "Run", "check_recipes", "demo_problem", "main", "read"]
+    if isinstance(command, Compare | Demo):
+        return f"Every finished epoch is kept in {command.out}: repeat the command and it goes on from there."
+    folder: Path | None = getattr(command, "folder", getattr(command, "out", None))
+    if folder is None or not has_checkpoint(folder):
+        return "No epoch was finished: repeat the command."
+    return f"Every finished epoch is kept. Go on with: homestretch resume {folder}"

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from homestretch.errors import CheckpointError
-
-SETTINGS = "settings.json"
 Model = Literal["vit-mlp", "vit-nomlp", "vit-nomlp-wkewq", "vit-nomlp-wkewq-wvwo", "vgg5-max-relu"]
 Data = Literal["digits", "mnist", "cifar-10", "cifar-100"]
 Second = Literal["auto", "cg", "cg-adam", "golden-fr", "golden-pr", "lbfgs", "none"]
@@ -31,7 +27,7 @@ class Problem:
         batch: Images in a mini-batch of the first phase.
         micro_batch: Images in one piece of a full pass; bounds its memory.
         seed: Decides the initial parameters and the order of the mini-batches.
-        device: Where to train: cpu, cuda, mps.
+        device: Where to train: cpu, cuda, cuda:1, mps.
         threads: CPU threads; 0 leaves it to torch.
     """
 
@@ -76,6 +72,26 @@ class Recipe:
     resort: bool = True
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a run.
+
+    Attributes:
+        problem: What is trained, on what.
+        recipe: How it is trained.
+        budget: Cost to spend, in gradient-equivalents.
+    """
+
+    problem: Problem
+    recipe: Recipe
+    budget: float
+
+    @property
+    def title(self) -> str:
+        """The problem in a few words."""
+        return f"{self.problem.data} / {self.problem.model}"
+
+
 RECIPES: dict[str, Recipe] = {
     "adam": Recipe(second="none", rule="never"),
     "adam-cosine": Recipe(second="none", rule="never", schedule="cosine"),
@@ -87,28 +103,3 @@ RECIPES: dict[str, Recipe] = {
     "auto": Recipe(),
 }
 """Recipes by name, for ``compare``."""
-
-
-def write(folder: Path, problem: Problem, recipe: Recipe, budget: float) -> None:
-    """Keep the settings of a run in its folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {"problem": asdict(problem), "recipe": asdict(recipe), "budget": budget}
-    (folder / SETTINGS).write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
-
-
-def read(folder: Path) -> tuple[Problem, Recipe, float]:
-    """The settings of the run in ``folder``.
-
-    Raises:
-        CheckpointError: If they are missing or damaged.
-    """
-    place = folder / SETTINGS
-    try:
-        content = json.loads(place.read_text(encoding="utf-8"))
-        problem = {f.name: content["problem"][f.name] for f in fields(Problem)}
-        problem["data_dir"] = Path(problem["data_dir"]) if problem["data_dir"] else None
-        return Problem(**problem), Recipe(**content["recipe"]), float(content["budget"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{place} is missing or damaged ({error}): name the folder that `homestretch run` wrote"
-        ) from error

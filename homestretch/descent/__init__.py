@@ -1,7 +1,16 @@
 """The one loop of the convex phase."""
 
 from homestretch.descent.loop import Descent
-from homestretch.descent.methods import LBFGS, ConjugateGradient, GaussNewtonCG, LevenbergMarquardt, SelfScaledBroyden
+from homestretch.descent.methods import LBFGS, ConjugateGradient, GaussNewtonCG, LevenbergMarquardt, NewtonCG, SelfScaledBroyden
 from homestretch.descent.stop import StopReason
 
-__all__ = ["LBFGS", "ConjugateGradient", "Descent", "GaussNewtonCG", "LevenbergMarquardt", "SelfScaledBroyden", "StopReason"]
+__all__ = [
+    "LBFGS",
+    "ConjugateGradient",
+    "Descent",
+    "GaussNewtonCG",
+    "LevenbergMarquardt",
+    "NewtonCG",
+    "SelfScaledBroyden",
+    "StopReason",
+]

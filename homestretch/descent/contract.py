@@ -134,7 +134,7 @@ class TorchContract(Optimizer):
         if getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None:
             raise UnsupportedError(
                 "GradScaler cannot drive a line search: it scales one backward pass a step, a search makes several. Use bf16 "
-                "autocast (no scaler needed) or float32 for the convex phase, and call optimizer.step(closure) without the scaler"
+                "autocast (no scaler needed) or float32 for the convex phase, and call optimizer.step(closure) yourself"
             )
 
     # --- the function ---
@@ -260,6 +260,6 @@ def _check_parameter(p: Tensor) -> None:
         )
     if p.dtype in (torch.float16, torch.bfloat16):
         raise ValueError(
-            f"a parameter of shape {tuple(p.shape)} has dtype {p.dtype}, too short for the steps of a convex phase: keep float32 "
-            "parameters and use autocast inside the closure"
+            f"a parameter of shape {tuple(p.shape)} has dtype {p.dtype}, too short for the steps of a convex phase: keep "
+            "float32 parameters and use autocast inside the closure"
         )

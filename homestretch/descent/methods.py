@@ -10,6 +10,8 @@ from homestretch.directions.conjugate_gradient import ConjugateGradientDirection
 from homestretch.directions.gauss_newton_cg import GaussNewtonCGDirection
 from homestretch.directions.lbfgs import LBFGSDirection
 from homestretch.directions.levenberg_marquardt import LevenbergMarquardtDirection
+from homestretch.directions.newton_cg import NewtonCGDirection
+from homestretch.directions.nystrom import NystromPreconditioner
 from homestretch.directions.self_scaled_broyden import SelfScaledBroydenDirection
 from homestretch.line import Search
 from homestretch.searches.hager_zhang import HagerZhang
@@ -28,7 +30,7 @@ class ConjugateGradient(Descent):
         params: Parameters, groups of them or named parameters.
         beta: A name or a function; see :class:`~homestretch.directions.conjugate_gradient.ConjugateGradientDirection`.
         search: The line search; by default Hager-Zhang's with a tighter curvature condition than quasi-Newton methods need.
-        restart_every: Iterations between forced restarts; ``None`` for the number of parameters.
+        restart_every: Iterations between forced restarts; ``None`` for six times the number of parameters.
         powell: Powell's restart threshold; ``None`` for none.
         options: Passed to :class:`~homestretch.descent.loop.Descent`: budgets, tolerances, preconditioner.
     """
@@ -87,6 +89,44 @@ class SelfScaledBroyden(Descent):
         direction = SelfScaledBroydenDirection(variant, initial=initial, max_parameters=max_parameters)
         super().__init__(params, direction, search or HagerZhang(), **options)
         direction.check(self.parameters)
+
+
+class NewtonCG(Descent):
+    """Truncated Newton steps by conjugate gradients, with a line search or within a trust region.
+
+    Takes Hessian products from an ``Objective`` or a ``LeastSquares``; for a plain closure they are made of differences of
+    its gradients, at twice a gradient's price.
+
+    Args:
+        params: Parameters, groups of them or named parameters.
+        search: The search along the step; by default Hager-Zhang's, and within a trust region the step is taken or the radius
+            cut.
+        max_products: Hessian products in one iteration.
+        damping: What is added to the Hessian's diagonal.
+        trust_radius: First radius of a trust region; ``None`` for a line search.
+        follow: Go along directions of negative curvature; see
+            :class:`~homestretch.directions.newton_cg.NewtonCGDirection`.
+        nystrom: A low-rank preconditioner made of Hessian products; see
+            :class:`~homestretch.directions.nystrom.NystromPreconditioner`.
+        options: Passed to :class:`~homestretch.descent.loop.Descent`: budgets, tolerances, preconditioner.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        search: Search | None = None,
+        *,
+        max_products: int = 200,
+        damping: float = 0.0,
+        trust_radius: float | None = None,
+        follow: bool = True,
+        nystrom: NystromPreconditioner | None = None,
+        **options: Any,
+    ) -> None:
+        direction = NewtonCGDirection(
+            max_products=max_products, damping=damping, trust_radius=trust_radius, follow=follow, nystrom=nystrom
+        )
+        super().__init__(params, direction, search or (HagerZhang() if trust_radius is None else Unit()), **options)
 
 
 class GaussNewtonCG(Descent):

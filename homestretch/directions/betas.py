@@ -78,7 +78,7 @@ def hager_zhang_2005(t: BetaTerms, eta: float = 0.01) -> float:
 
 
 def hager_zhang(t: BetaTerms, eta: float = 0.4) -> float:
-    """Hager and Zhang (2013), "The limited memory conjugate gradient method", SIAM J. Optim. 23: the bound is ``eta <d, g_old> / <d, M d>``."""
+    """Hager and Zhang (2013), SIAM J. Optim. 23: bounded below by ``eta <d, g_old> / <d, M d>``."""
     return max(_hager_zhang(t), eta * t.dg_old / t.dd)
 
 

@@ -1,4 +1,8 @@
-"""Figures of a run: each function takes records and returns a figure with the data it shows."""
+"""Figures of a run: each function takes records and returns a figure with the data it shows.
+
+What cannot be drawn (a run without a swap, losses of zero on a logarithmic axis, numbers that are not finite) is left out
+of the figure and kept in its data.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
 
 FIRST, SECOND, MARK, QUIET = "#0072b2", "#d55e00", "#000000", "#8a8a8a"
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito (2008), safe for colour-blind eyes
+_DASHES = ("-", "--", "-.", ":")  # told apart in black and white too
+_PHASES = (("first", FIRST, "first phase"), ("second", SECOND, "convex phase"))
+_KINDS = {"running-mean": "mean of mini-batches", "probe": "fixed sample", "exact": "exact", "given": "given"}
 _THRESHOLD = 0.9  # Algorithm 1's factor
 
 
@@ -34,19 +41,18 @@ class Drawing:
 def gradient_norm_against_loss(history: History, title: str = "") -> Drawing:
     """Gradient norm against loss, the swap marked: figure 5 of Hrycej et al. (2025). Training runs from right to left."""
     figure, axes = _figure(title or "Gradient norm against loss")
-    rows = []
-    for phase, colour, label in (("first", FIRST, "first phase"), ("second", SECOND, "convex phase")):
+    rows: list[dict[str, Any]] = []
+    for phase, colour, label in _PHASES:
         records = [r for r in history.of(EpochRecord) if r.phase == phase]
         rows += [{"phase": phase, "epoch": r.epoch, "loss": r.loss, "gradient_norm": r.gradient_norm} for r in records]
         points = [(r.loss, r.gradient_norm) for r in records if _positive(r.loss, r.gradient_norm)]
         if points:
-            axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3, linewidth=1, label=label)
+            axes.plot(*zip(*points, strict=True), color=colour, label=_with_kind(label, records), **_LINE)
     for number, swap in enumerate(_swaps(history)):
         if _positive(swap.loss, swap.gradient_norm):
-            label = "swap" if number == 0 else None
-            axes.plot([swap.loss], [swap.gradient_norm], color=MARK, marker="D", markersize=8, linestyle="none", label=label)
+            label = f"swap after epoch {swap.epoch}" if number == 0 else None
+            axes.plot([swap.loss], [swap.gradient_norm], color=MARK, label=label, **_DIAMOND)
     _log(axes, "x", "y", rows=[(r["loss"], r["gradient_norm"]) for r in rows])
-    axes.invert_xaxis()
     axes.set(xlabel="loss (training runs from right to left)", ylabel="gradient norm")
     _legend(axes)
     return Drawing(figure, rows)
@@ -55,17 +61,21 @@ def gradient_norm_against_loss(history: History, title: str = "") -> Drawing:
 def loss_against_cost(histories: Mapping[str, History], title: str = "") -> Drawing:
     """Loss against counted cost for several recipes: figure 6 of Hrycej et al. (2025)."""
     figure, axes = _figure(title or "Loss against cost")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, (name, history) in enumerate(histories.items()):
         colour = CYCLE[number % len(CYCLE)]
         records = history.of(EpochRecord)
-        rows += [{"recipe": name, "epoch": r.epoch, "phase": r.phase, "cost": r.gradient_equivalents, "loss": r.loss} for r in records]
+        rows += [
+            {"recipe": name, "epoch": r.epoch, "phase": r.phase, "cost": r.gradient_equivalents, "loss": r.loss}
+            for r in records
+        ]
         points = [(r.gradient_equivalents, r.loss) for r in records if _positive(r.loss)]
         if points:
-            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.5, label=name)
+            dashes = _DASHES[number % len(_DASHES)]
+            axes.plot(*zip(*points, strict=True), color=colour, linestyle=dashes, linewidth=1.5, label=name)
         for swap in _swaps(history):
             if _positive(swap.loss):
-                axes.plot([swap.gradient_equivalents], [swap.loss], color=colour, marker="D", markersize=7, linestyle="none")
+                axes.plot([swap.gradient_equivalents], [swap.loss], color=colour, **_DIAMOND)
     _log(axes, "y", rows=[(1.0, r["loss"]) for r in rows])
     axes.set(xlabel="cost (gradient-equivalents; diamonds: swaps)", ylabel="loss")
     _legend(axes)
@@ -73,72 +83,99 @@ def loss_against_cost(histories: Mapping[str, History], title: str = "") -> Draw
 
 
 def gradient_norm_by_epoch(history: History, title: str = "", factor: float = _THRESHOLD) -> Drawing:
-    """Gradient norm of each epoch, with its running maximum, the literal rule's threshold and the swaps."""
+    """Gradient norm of each epoch, with the first phase's running maximum, the literal rule's threshold and the swaps."""
     figure, axes = _figure(title or "Gradient norm by epoch")
-    rows, maximum = [], 0.0
-    for r in history.of(EpochRecord):
+    records = history.of(EpochRecord)
+    rows: list[dict[str, Any]] = []
+    maximum = 0.0
+    for r in records:
         if r.phase == "first" and math.isfinite(r.gradient_norm):
             maximum = max(maximum, r.gradient_norm)
-        rows.append(
-            {
-                "epoch": r.epoch,
-                "phase": r.phase,
-                "gradient_norm": r.gradient_norm,
-                "running_maximum": maximum,
-                "threshold": factor * maximum,
-            }
-        )
-    epochs = [r["epoch"] for r in rows]
-    if rows:
-        axes.plot(epochs, [r["gradient_norm"] for r in rows], color=FIRST, marker="o", markersize=3, label="gradient norm")
-        axes.plot(epochs, [r["running_maximum"] for r in rows], color=QUIET, label="running maximum")
-        axes.plot(epochs, [r["threshold"] for r in rows], color=QUIET, linestyle=":", label=f"{factor:g} x maximum")
+        levels = {"running_maximum": maximum, "threshold": factor * maximum}
+        rows.append({"epoch": r.epoch, "phase": r.phase, "gradient_norm": r.gradient_norm, **levels})
+    watched = [r for r in rows if r["phase"] == "first" and _positive(r["running_maximum"])]
+    for name, label, dashes in (("running_maximum", "running maximum", "-"), ("threshold", f"{factor:g} x maximum", ":")):
+        if watched:
+            axes.step(
+                [r["epoch"] for r in watched],
+                [r[name] for r in watched],
+                where="post",
+                color=QUIET,
+                linestyle=dashes,
+                label=label,
+            )
+    for phase, colour, label in _PHASES:
+        shown = [r for r in records if r.phase == phase and _positive(r.gradient_norm)]
+        if shown:
+            norms = [r.gradient_norm for r in shown]
+            axes.plot([r.epoch for r in shown], norms, color=colour, label=_with_kind(label, shown), **_LINE)
     for number, swap in enumerate(_swaps(history)):
-        axes.axvline(swap.epoch, color=MARK, linestyle="--", linewidth=1, label="swap" if number == 0 else None)
+        label = f"swap after epoch {swap.epoch}" if number == 0 else None
+        axes.axvline(swap.epoch, color=MARK, linestyle="--", linewidth=1, label=label)
     _log(axes, "y", rows=[(1.0, r["gradient_norm"]) for r in rows])
-    axes.set(xlabel="epoch", ylabel="gradient norm")
+    axes.set(xlabel="epoch (in the convex phase: iteration)", ylabel="gradient norm")
     _legend(axes)
     return Drawing(figure, rows)
 
 
 def search_effort(history: History, title: str = "") -> Drawing:
-    """Step length and evaluations of each line search of the convex phase."""
-    figure, axes = _figure(title or "Line searches")
-    records = history.of(IterationRecord)
-    rows = [
+    """Step length and evaluations of each line search of the convex phase, one above the other."""
+    figure, axes = _figure(title or "Line searches", panels=2)
+    steps, effort = axes
+    rows: list[dict[str, Any]] = [
         {
             "iteration": number,
+            "first_step": r.first_step,
             "step": r.step,
             "forwards": r.forwards,
             "gradients": r.gradients,
             "status": r.search_status,
             "restart": r.restart,
         }
-        for number, r in enumerate(records, 1)
+        for number, r in enumerate(history.of(IterationRecord), 1)
     ]
-    other = axes.twinx()
+    for name, label, colour, style in (
+        ("first_step", "first step tried", QUIET, {"marker": "x", "markersize": 3, "linestyle": "none"}),
+        ("step", "step taken", SECOND, _LINE),
+    ):
+        points = [(r["iteration"], r[name]) for r in rows if _positive(r[name])]
+        if points:
+            steps.plot(*zip(*points, strict=True), color=colour, label=label, **style)
+    _log(steps, "y", rows=[(1.0, r["step"]) for r in rows])
+    steps.set_ylabel("step length\n(times the direction)")
     if rows:
-        numbers = [r["iteration"] for r in rows]
-        other.bar(numbers, [r["forwards"] + r["gradients"] for r in rows], color=QUIET, alpha=0.35, label="evaluations")
-        taken = [(r["iteration"], r["step"]) for r in rows if _positive(r["step"])]
-        if taken:
-            axes.plot(*zip(*taken, strict=True), color=SECOND, marker="o", markersize=3, linewidth=1, label="step length")
-    axes.set_zorder(other.get_zorder() + 1)
-    axes.patch.set_visible(False)
-    _log(axes, "y", rows=[(1.0, r["step"]) for r in rows])
-    axes.set(xlabel="iteration of the convex phase", ylabel="step length (points)")
-    other.set_ylabel("evaluations in the search (bars)")
+        numbers, gradients = [r["iteration"] for r in rows], [r["gradients"] for r in rows]
+        effort.bar(numbers, gradients, color=FIRST, label="forward and backward")
+        effort.bar(numbers, [r["forwards"] for r in rows], bottom=gradients, color=CYCLE[5], label="forward only")
+    else:
+        effort.text(0.5, 0.5, "no iteration of the convex phase", ha="center", va="center", transform=effort.transAxes)
+    effort.yaxis.get_major_locator().set_params(integer=True)
+    effort.set(xlabel="iteration of the convex phase", ylabel="evaluations")
+    for panel in axes:
+        _legend(panel)
     return Drawing(figure, rows)
 
 
-def _figure(title: str) -> tuple[Figure, Axes]:
+_LINE: dict[str, Any] = {"marker": "o", "markersize": 3, "linewidth": 1, "linestyle": "-"}
+_DIAMOND: dict[str, Any] = {"marker": "D", "markersize": 7, "linestyle": "none", "zorder": 4}
+
+
+def _figure(title: str, panels: int = 1) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure as NewFigure
 
     figure = NewFigure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title)
-    axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.6)
+    axes = figure.subplots(panels, sharex=True)
+    figure.suptitle(title, fontsize="medium")
+    for panel in [axes] if panels == 1 else axes:
+        panel.grid(visible=True, which="major", color="#dddddd", linewidth=0.6)
+        panel.set_axisbelow(True)
     return figure, axes
+
+
+def _with_kind(label: str, records: Sequence[EpochRecord]) -> str:
+    """The label with how the gradient norm was measured."""
+    kinds = dict.fromkeys(_KINDS.get(r.gradient_norm_kind, r.gradient_norm_kind) for r in records)
+    return f"{label} ({', '.join(kinds)})"
 
 
 def _swaps(history: History) -> list[EpochRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,7 +23,8 @@ class Row:
         validation_accuracy: Share of validation samples classified correctly.
         gradient_equivalents: Counted cost.
         seconds: Wall time.
-        swap: Epoch of the swap and its reason, or why there was none.
+        swap_epoch: The epoch after which the convex phase began, ``None`` if it did not.
+        swap_reason: Why then, and what came of it.
     """
 
     recipe: str
@@ -32,14 +34,49 @@ class Row:
     validation_accuracy: float
     gradient_equivalents: float
     seconds: float
-    swap: str
+    swap_epoch: int | None
+    swap_reason: str
 
 
-_HEADINGS = ("recipe", "train loss", "train acc.", "val. loss", "val. acc.", "cost (eq.)", "seconds", "swap")
+_HEADINGS = ("recipe", "train loss", "acc.", "val. loss", "acc.", "eq.", "seconds", "swap")
 
 
-def _cells(row: Row) -> list[str]:
-    return [
+def comparison_table(rows: Sequence[Row], title: str = "") -> Table:
+    """A table for the terminal, within 80 columns; the reasons for the swaps are in :func:`notes`."""
+    from rich.table import Table as NewTable
+
+    table = NewTable(title=title or None, caption="eq.: cost in gradient-equivalents; swap: after this epoch")
+    for i, heading in enumerate(_HEADINGS):
+        table.add_column(heading, justify="right" if i else "left", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*_cells(row))
+    return table
+
+
+def comparison_markdown(rows: Sequence[Row]) -> str:
+    """The same table in Markdown, with the reason for each swap."""
+    headings = ("recipe", "train loss", "train accuracy", "validation loss", "validation accuracy")
+    headings += ("cost (gradient-equivalents)", "seconds", "swap after epoch", "reason")
+    lines = [headings, ("---", *["---:"] * 7, "---"), *((*_cells(row), row.swap_reason) for row in rows)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines) + "\n"
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """One sentence or two on each recipe: when it swapped, why, and how its loss compares with the first recipe's."""
+    return [_note(row, rows[0]) for row in rows]
+
+
+def _note(row: Row, reference: Row) -> str:
+    swap = "no swap" if row.swap_epoch is None else f"swap after epoch {row.swap_epoch}"
+    text = f"{row.recipe}: {swap}" + (f" ({row.swap_reason})" if row.swap_reason else "")
+    ratio = row.train_loss / reference.train_loss if reference.train_loss > 0.0 else math.nan
+    if row is reference or not math.isfinite(ratio):
+        return f"{text}."
+    return f"{text}. Its training loss is {ratio:.3g} x that of {reference.recipe}."
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
         row.recipe,
         f"{row.train_loss:.3e}",
         f"{row.train_accuracy:.4f}",
@@ -47,24 +84,5 @@ def _cells(row: Row) -> list[str]:
         f"{row.validation_accuracy:.4f}",
         f"{row.gradient_equivalents:.1f}",
         f"{row.seconds:.1f}",
-        row.swap,
-    ]
-
-
-def to_table(rows: Sequence[Row], title: str) -> Table:
-    """A table for the terminal."""
-    from rich.table import Table as NewTable
-
-    table = NewTable(title=title)
-    for i, heading in enumerate(_HEADINGS):
-        numeric = 0 < i < len(_HEADINGS) - 1
-        table.add_column(heading, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    for row in rows:
-        table.add_row(*_cells(row))
-    return table
-
-
-def to_markdown(rows: Sequence[Row]) -> str:
-    """The same table in Markdown."""
-    lines = [_HEADINGS, ["---"] + ["---:"] * (len(_HEADINGS) - 2) + ["---"], *(_cells(r) for r in rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines) + "\n"
+        "-" if row.swap_epoch is None else str(row.swap_epoch),
+    )

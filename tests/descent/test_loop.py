@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_never_goes_up_and_the_record_says_what_it_cost(method):
     problem.meter = CostMeter()
     losses = [optimizer.step(problem) for _ in range(30)]
     assert losses[0] < start
-    assert all(b <= a * (1 + 1e-9) for a, b in zip(losses, losses[1:], strict=False))
+    assert all(b <= a * (1 + 1e-9) for a, b in itertools.pairwise(losses))
     forwards = sum(r.forwards for r in optimizer.history)
     gradients = sum(r.gradients for r in optimizer.history)
     assert problem.meter.forwards == forwards
@@ -95,7 +96,7 @@ def stops(f, start, dtype=torch.float64, **options):
     ],
 )
 def test_says_why_it_stopped(f, start, options, reason):
-    found, problem, optimizer = stops(f, start, **options)
+    found, problem, _optimizer = stops(f, start, **options)
     if reason is StopReason.NO_DECREASE:
         assert found in (reason, StopReason.NO_PROGRESS, StopReason.GRADIENT_ZERO, StopReason.LIMIT)
     else:
@@ -126,7 +127,7 @@ def test_a_start_that_is_not_finite_is_an_error():
 
 
 def test_float32_does_not_stop_while_the_gradient_is_large():
-    _, problem, optimizer = stops(rosenbrock, [-1.2, 1.0], dtype=torch.float32)
+    _, problem, _optimizer = stops(rosenbrock, [-1.2, 1.0], dtype=torch.float32)
     assert float(problem.loss()) < 1e-9
 
 

@@ -53,7 +53,7 @@ def run(optimizer, epochs):
 
 
 def test_the_three_lines_train_in_two_phases():
-    model, objective, optimizer = setting()
+    _model, objective, optimizer = setting()
     run(optimizer, 8)
     phases = [r.phase for r in optimizer.history.of(EpochRecord)]
     assert phases == ["first"] * 3 + ["second"] * 5
@@ -163,7 +163,7 @@ def test_the_first_phase_works_without_a_closure():
 
 
 def test_the_resort_goes_back_with_the_best_point_and_the_first_state():
-    model, objective, optimizer = setting(rule=AtEpoch(6), resort=MeasuredResort(grace=0, patience=1, window=2, margin=1e9))
+    _model, objective, optimizer = setting(rule=AtEpoch(6), resort=MeasuredResort(grace=0, patience=1, window=2, margin=1e9))
     run(optimizer, 6)
     steps = {id(p): float(s["step"]) for p, s in optimizer.first.state.items()}
     for _ in range(20):
@@ -180,7 +180,7 @@ def test_the_resort_goes_back_with_the_best_point_and_the_first_state():
 
 
 def test_probes_leave_the_parameters_alone_and_are_counted():
-    model, objective, optimizer = setting(rule=BudgetAware(opener=AtEpoch(1), probe_share=0.1, total_share=0.5), budget=40.0)
+    _model, objective, optimizer = setting(rule=BudgetAware(opener=AtEpoch(1), probe_share=0.1, total_share=0.5), budget=40.0)
     while objective.meter.gradient_equivalents < 39.0:
         run(optimizer, 1)
     probes = [d for d in optimizer.history.of(DecisionRecord) if "probe_cost" in d.values]
