@@ -14,7 +14,7 @@ from homestretch import report
 from homestretch.cli import experiment, folder
 from homestretch.cli.flags import Compare, Demo, Paper, Plot, Resume, Run, recipes_of
 from homestretch.cli.progress import Live
-from homestretch.cli.settings import RECIPES, Plan, Problem
+from homestretch.cli.settings import RECIPES, Named, Plan, Problem
 from homestretch.errors import CheckpointError
 from homestretch.history import History
 from homestretch.paper import model_table
@@ -22,7 +22,7 @@ from homestretch.report import Row
 from homestretch.training import RECORD
 
 SUMMARY, ALL_LOSSES = "summary.md", "loss-against-cost"
-_DEMO = {"Adam alone": "adam", "Adam then CG": "cg", "Adam then L-BFGS": "lbfgs"}
+_DEMO: dict[str, Named] = {"Adam alone": "adam", "Adam then CG": "cg", "Adam then L-BFGS": "lbfgs"}
 
 
 @singledispatch
@@ -53,7 +53,7 @@ def _(command: Resume) -> None:
 
 @dispatch.register
 def _(command: Compare) -> None:
-    plans = {name: Plan(command.problem, recipe, command.budget) for name, recipe in recipes_of(command.recipes)}
+    plans = {name: Plan(command.problem, recipe, command.budget) for name, recipe in recipes_of(command.recipes).items()}
     states = _states(plans, command.out, command.overwrite)
     if foreign := [name for name, state in states.items() if state == "other"]:
         raise ValueError(

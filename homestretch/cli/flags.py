@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from homestretch.cli.settings import RECIPES, Problem, Recipe
+from homestretch.cli.settings import RECIPES, Named, Problem, Recipe
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,16 @@ class Compare:
     What is in the folder already from the same settings is not trained again.
 
     Attributes:
-        recipes: Names: adam, adam-cosine, adamw-cosine, golden-30 and golden-rule (the paper's), cg, lbfgs, auto.
+        recipes: Names of recipes. adam, adam-cosine and adamw-cosine have one phase; golden-30 is the paper's printed
+            protocol (swap at 30 % of the budget, conjugate gradients with golden sections), golden-rule the same by the
+            paper's literal rule; cg and lbfgs swap by the guarded rule; auto is what the library does by itself.
         budget: Cost that each may spend, in gradient-equivalents.
         out: Folder with one folder a recipe.
         overwrite: Train again, whatever the folder holds.
         problem: What is trained, on what.
     """
 
-    recipes: tuple[str, ...] = ("adam", "adam-cosine", "golden-30", "auto")
+    recipes: tuple[Named, ...] = ("adam", "adam-cosine", "golden-30", "auto")
     budget: float = 100.0
     out: Path = Path("runs/compare")
     overwrite: bool = False
@@ -105,15 +107,12 @@ class Paper:
 Command = Run | Compare | Resume | Plot | Demo | Paper
 
 
-def recipes_of(names: Sequence[str]) -> list[tuple[str, Recipe]]:
+def recipes_of(names: Sequence[Named]) -> dict[str, Recipe]:
     """The recipes by name.
 
     Raises:
-        ValueError: If a name is unknown or given twice, or there is none.
+        ValueError: If there is none or a name is given twice.
     """
-    unknown = [name for name in names if name not in RECIPES]
-    if unknown or not names:
-        raise ValueError(f"recipes must be among {', '.join(RECIPES)}, got {', '.join(unknown) or 'none'}")
-    if len(set(names)) < len(names):
-        raise ValueError(f"recipes must differ, got {', '.join(names)}")
-    return [(name, RECIPES[name]) for name in names]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"recipes must be one or more different names, got {', '.join(names) or 'none'}")
+    return {name: RECIPES[name] for name in names}

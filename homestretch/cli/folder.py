@@ -50,7 +50,7 @@ def read_plan(folder: Path) -> Plan:
         return Plan(_build(Problem, problem), _build(Recipe, content["recipe"]), float(content["budget"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{place} does not hold the settings of a run ({error}): name a folder that homestretch wrote"
+            f"{place} does not hold the settings of a run ({_brief(error)}): name a folder that homestretch wrote"
         ) from error
 
 
@@ -69,7 +69,7 @@ def read_result(folder: Path) -> Row:
     try:
         return _build(Row, json.loads(place.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{place} is missing or damaged ({error}): delete it and repeat the command") from error
+        raise CheckpointError(f"{place} is missing or damaged ({_brief(error)}): delete it and repeat the command") from error
 
 
 def state_of(folder: Path, plan: Plan) -> State:
@@ -115,3 +115,7 @@ def _build(kind: type[T], content: dict[str, Any]) -> T:
 def _types(hint: Any) -> tuple[type, ...]:
     types = get_args(hint) or (hint,)
     return (*types, int) if float in types else types
+
+
+def _brief(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"homestretch {__version__}")
         return 0
     debug = "--debug" in arguments
-    command = _parse([a for a in arguments if a != "--debug"])
+    command = _parse([a for a in arguments if a != "--debug"] or ["--help"])
     from homestretch.cli.commands import dispatch
 
     try:

@@ -52,9 +52,10 @@ class Live:
         total = progress.budget if progress.budget is not None else float(progress.epochs or 1)
         done = record.gradient_equivalents if progress.budget is not None else float(progress.epoch)
         method = type(optimizer.first if record.phase == "first" else optimizer.second).__name__
+        planned = f"/{progress.budget:g}" if progress.budget is not None else ""
         text = (
             f"{record.epoch} {method} loss {record.loss:.2e} |g| {record.gradient_norm:.1e} "
-            f"{record.gradient_equivalents:.0f}/{progress.budget or total:g} eq."
+            f"{record.gradient_equivalents:.0f}{planned} eq."
         )
         self._bar.update(self._task, completed=min(done / total, 1.0), text=text)
         now = time.monotonic()

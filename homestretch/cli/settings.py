@@ -11,6 +11,7 @@ Data = Literal["digits", "mnist", "cifar-10", "cifar-100"]
 Second = Literal["auto", "cg", "cg-adam", "golden-fr", "golden-pr", "lbfgs", "none"]
 Rule = Literal["guarded", "literal", "curve", "budget", "epoch", "share", "never"]
 First = Literal["adam", "adamw", "sgd"]
+Named = Literal["adam", "adam-cosine", "adamw-cosine", "golden-30", "golden-rule", "cg", "lbfgs", "auto"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Plan:
         return f"{self.problem.data} / {self.problem.model}"
 
 
-RECIPES: dict[str, Recipe] = {
+RECIPES: dict[Named, Recipe] = {
     "adam": Recipe(second="none", rule="never"),
     "adam-cosine": Recipe(second="none", rule="never", schedule="cosine"),
     "adamw-cosine": Recipe(first="adamw", second="none", rule="never", schedule="cosine"),
@@ -102,4 +103,4 @@ RECIPES: dict[str, Recipe] = {
     "lbfgs": Recipe(second="lbfgs", rule="guarded", resort=False),
     "auto": Recipe(),
 }
-"""Recipes by name, for ``compare``."""
+"""Recipes by name, for ``compare``: the golden ones are the paper's."""

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from homestretch import vectors
+from homestretch.objective.products.jacobian import by_columns, by_points, by_rows, count_points, over
+from tests.objective.products.conftest import make_case
+
+
+@pytest.mark.parametrize("piece", [1, 4, 100])
+@pytest.mark.parametrize("name", ["dense", "convolutional", "attention", "normalised", "tied"])
+def test_rows_and_columns_are_exact(name, piece):
+    case = make_case(name, "squared")
+    exact = torch.autograd.functional.jacobian(lambda flat: case.at(flat).reshape(-1), case.flat)
+    outputs = lambda: case.at(case.flat) * 0.0 + case.model(case.inputs)  # noqa: E731
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        residuals = lambda: outputs().reshape(-1)  # noqa: E731
+        pieces = list(by_rows(residuals, case.objective.parameters, piece))
+        values, columns = by_columns(residuals, case.objective.parameters, piece)
+    rho, rows = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+    torch.testing.assert_close(rows, exact, rtol=1e-8, atol=1e-11)
+    torch.testing.assert_close(columns, exact, rtol=1e-8, atol=1e-11)
+    assert torch.equal(rho, values)
+    assert max(len(part) for part, _ in pieces) <= piece
+
+
+@pytest.mark.parametrize("rows", [3, 100])
+@pytest.mark.parametrize("width", [1, 2])
+def test_points_are_exact(rows, width):
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, width)).double()
+    parameters = list(model.parameters())
+    names = [name for name, _ in model.named_parameters()]
+    x = torch.randn(7, 2, dtype=torch.float64)
+
+    def residual(values, point):
+        return torch.func.functional_call(model, dict(zip(names, values, strict=True)), (point,)).reshape(-1)
+
+    found = torch.cat(list(by_points(residual, parameters, x, rows, width)))
+    flat = vectors.pack(vectors.locals_of(parameters))
+    exact = torch.autograd.functional.jacobian(lambda p: residual(vectors.unpack(p, parameters), x), flat)
+    torch.testing.assert_close(found, exact, rtol=1e-10, atol=1e-12)
+
+
+def test_structures_of_points():
+    x, y = torch.zeros(3, 2), torch.ones(3)
+    nested = {"a": (x, y), "b": [x]}
+    assert count_points(nested) == 3
+    assert over(nested, lambda t: t[:1])["a"][1].shape == (1,)
+    assert count_points((x, torch.zeros(4))) is None
+    assert count_points(torch.tensor(1.0)) is None
+    with pytest.raises(TypeError, match="int"):
+        over((x, 3), lambda t: t)
