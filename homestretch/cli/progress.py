@@ -31,7 +31,7 @@ class Live:
         self._told: int | None = None  # records whose events were shown; those before a resumption are not
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=12),
+            BarColumn(bar_width=10),
             TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(),
             console=console,
@@ -52,16 +52,15 @@ class Live:
         total = progress.budget if progress.budget is not None else float(progress.epochs or 1)
         done = record.gradient_equivalents if progress.budget is not None else float(progress.epoch)
         method = type(optimizer.first if record.phase == "first" else optimizer.second).__name__
-        planned = f"/{progress.budget:g}" if progress.budget is not None else ""
         text = (
             f"{record.epoch} {method} loss {record.loss:.2e} |g| {record.gradient_norm:.1e} "
-            f"{record.gradient_equivalents:.0f}{planned} eq."
+            f"{record.gradient_equivalents:.0f} eq."
         )
         self._bar.update(self._task, completed=min(done / total, 1.0), text=text)
         now = time.monotonic()
         if not self._console.is_terminal and (now - self._last >= self._every or done >= total):
             self._last = now
-            self._say(f"epoch {text}")
+            self._say(f"epoch {text}" + (f" of {progress.budget:g}" if progress.budget is not None else ""))
         self._tell_events(progress)
 
     def _tell_events(self, progress: Epoch) -> None:
