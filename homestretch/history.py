@@ -177,7 +177,7 @@ class History(Sequence[Record]):
                 continue
             try:
                 history._records.append(from_line(line))
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
                 if number == len(lines):
                     break
                 raise CheckpointError(f"{path}, line {number} is not a homestretch record: {error}") from error
@@ -189,14 +189,11 @@ class History(Sequence[Record]):
         self.rewind(len(self))
 
     def rows(self, kind: type[R]) -> list[dict[str, Any]]:
-        """Records of one type as flat rows; what is in ``metrics``, ``values`` or ``extra`` becomes columns."""
-        rows = []
-        for record in self.of(kind):
-            row = asdict(record)
-            for nested in ("metrics", "values", "extra"):
-                row.update(row.pop(nested, {}))
-            rows.append(row)
-        return rows
+        """Records of one type as flat rows; what is in ``metrics``, ``values`` or ``extra`` becomes columns.
+
+        A column that would hide one of the record's own gets the name of where it was before it: ``values.epoch``.
+        """
+        return [_flat(record) for record in self.of(kind)]
 
     def to_parquet(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write one Parquet file a record type into ``folder`` and return their paths."""
@@ -218,6 +215,14 @@ class History(Sequence[Record]):
 def to_line(record: Record) -> str:
     """A record as one line of JSON; numbers that are not finite are written as JSON5 does (NaN, Infinity)."""
     return json.dumps({"kind": record.kind, **asdict(record)})
+
+
+def _flat(record: Record) -> dict[str, Any]:
+    row = asdict(record)
+    for nested in ("metrics", "values", "extra"):
+        for key, value in row.pop(nested, {}).items():
+            row[f"{nested}.{key}" if key in row else key] = value
+    return row
 
 
 def from_line(line: str) -> Record:

@@ -124,7 +124,7 @@ def run(plan: Plan, out: Path, name: str, *, callbacks: Sequence[Callback] = (),
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Share of samples whose largest output is at the target's class."""
-    return (outputs.argmax(1) == targets.argmax(1)).double().mean()
+    return (outputs.argmax(1) == targets.argmax(1)).float().mean()
 
 
 def draw(history: History, folder: Path, title: str = "") -> list[Path]:

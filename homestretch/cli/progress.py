@@ -33,7 +33,7 @@ class Live:
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=10),
             TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True),
             console=console,
             disable=not console.is_terminal,
         )

@@ -38,14 +38,16 @@ class Row:
     swap_reason: str
 
 
-_HEADINGS = ("recipe", "train loss", "acc.", "val. loss", "acc.", "eq.", "seconds", "swap")
+_HEADINGS = ("recipe", "train loss", "acc.", "val. loss", "acc.", "eq.", "sec.", "swap")
 
 
 def comparison_table(rows: Sequence[Row], title: str = "") -> Table:
     """A table for the terminal, within 80 columns; the reasons for the swaps are in :func:`notes`."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table as NewTable
 
-    table = NewTable(title=title or None, caption="eq.: cost in gradient-equivalents; swap: after this epoch")
+    caption = "eq.: cost in gradient-equivalents; swap: after this epoch"
+    table = NewTable(title=title or None, caption=caption, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for i, heading in enumerate(_HEADINGS):
         table.add_column(heading, justify="right" if i else "left", no_wrap=True, overflow="ellipsis")
     for row in rows:

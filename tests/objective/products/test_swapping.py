@@ -20,7 +20,8 @@ def test_swaps_every_place_of_a_tied_parameter_and_restores_them_after_an_error(
             assert not model(x).any()
             raise KeyError
 
-    pytest.raises(KeyError, fail_inside)
+    with pytest.raises(KeyError):
+        fail_inside()
     assert model.one.weight is model.two.weight
     assert {id(model.one.weight), id(model.last)} == {id(p) for p in parameters}
     assert torch.equal(model(x), before)
