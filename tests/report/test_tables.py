@@ -22,7 +22,7 @@ def test_the_terminal_table_fits_80_columns_unabridged():
     text = printed(comparison_table([ADAM, BOTH], "digits"))
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
-    cells = next(line for line in text.splitlines() if BOTH.recipe in line).removeprefix(BOTH.recipe).split()
+    cells = next(line for line in text.splitlines() if BOTH.recipe in line).strip().removeprefix(BOTH.recipe).split()
     assert cells == ["5.000e-04", "1.0000", "3.250e-02", "0.9250", "121.2", "70.0", "29"]
     assert "digits" in text
 
