@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from homestretch.line import LineFunction, SearchResult, SearchStatus
 from homestretch.searches.first_step import first_step
-from homestretch.searches.interpolation import secant
+from homestretch.searches.interpolation import minimum, secant
 from homestretch.searches.trials import Finished, Trial, Trials
 
 _CONTRACT = 0.1  # of a first step whose loss is not finite
@@ -36,8 +36,8 @@ class HagerZhang:
         expand: Growth of the step while the loss still falls (their rho).
         theta: Where the bracket is cut when the loss is too high, 1/2 for bisection.
         gamma: The bracket must shrink by this factor in each iteration or it is bisected.
-        quadratic_step: Where the first step is a guess and losses are cheap, correct it by a parabola through a probe of the
-            loss (their rules I1 and I2).
+        quadratic_step: Where the first step is a guess, correct it by a probe of the line (their rules I1 and I2); by a forward
+            pass where that is cheaper than a gradient.
         max_evaluations: Limit on evaluations in one search.
     """
 
@@ -94,7 +94,8 @@ class _Run:
     def bracket(self) -> tuple[Trial, Trial]:
         """Stages B0-B3: an interval whose ends satisfy the opposite slope condition (their 4.4)."""
         low, wall = self.trials.start, math.inf
-        step = first_step(self.trials) if self.settings.quadratic_step else self.line.first_step
+        s = self.settings
+        step = first_step(self.trials, s.delta, s.sigma) if s.quadratic_step else self.line.first_step
         while True:
             trial = self.trial(step)
             if not trial.finite:
@@ -106,7 +107,7 @@ class _Run:
                 return self.bisect(low, trial)
             else:  # B3
                 low = trial
-                step = min(self.settings.expand * low.step, 0.5 * (low.step + wall))
+                step = min(s.expand * low.step, 0.5 * (low.step + wall))
             if not low.step < step < wall:
                 self.trials.give_up(SearchStatus.LIMIT if wall < math.inf else SearchStatus.UNBOUNDED)
 
@@ -122,8 +123,10 @@ class _Run:
         return new_low, new_high
 
     def secant2(self, low: Trial, high: Trial) -> tuple[Trial, Trial]:
-        """Stages S1-S4."""
-        c = secant(low, high)
+        """Stages S1-S4; the first step is a cubic's, as in later versions of CG_DESCENT."""
+        c = minimum(low, high, self.line.noise)
+        if not low.step < c < high.step:
+            c = secant(low, high)
         a, b = self.update(low, high, c)
         if c == b.step:
             return self.update(a, b, secant(high, b))

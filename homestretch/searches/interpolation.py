@@ -6,6 +6,8 @@ import math
 
 from homestretch.searches.trials import Trial
 
+_CLEAR = 10.0  # how far above the noise losses must differ to be trusted
+
 
 def quadratic(a: Trial, b: Trial) -> float:
     """Minimum of the parabola through the losses of ``a`` and ``b`` and the slope of ``a`` (Nocedal and Wright, 2006, 3.58)."""
@@ -34,6 +36,13 @@ def cubic(a: Trial, b: Trial) -> float:
         return math.nan
     gamma = math.copysign(scale * math.sqrt(square), width)
     return b.step - width * _ratio(b.slope + gamma - theta, b.slope - a.slope + 2.0 * gamma)
+
+
+def minimum(a: Trial, b: Trial, noise: float) -> float:
+    """Minimum of the cubic, or by slopes alone where it has none or where the losses' part in it is drowned by ``noise``."""
+    promised = abs(b.step - a.step) * max(abs(a.slope), abs(b.slope))
+    step = cubic(a, b) if promised > _CLEAR * noise else math.nan
+    return step if math.isfinite(step) else secant(a, b)
 
 
 def cubic_by_losses(start: Trial, a: Trial, b: Trial) -> float:
