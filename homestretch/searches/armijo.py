@@ -59,7 +59,7 @@ class Armijo:
         while True:
             if trials.sufficient(trial, self.decrease):
                 trials.accept(trial, SearchStatus.CONVERGED)
-            if self._drowned(trials, trial):
+            if trials.drowned(trial, self.decrease):  # only the slope can tell
                 trial = trials.graded(trial.step)
                 if trials.unnoticeable(trial, self.decrease):
                     trials.accept(trial, SearchStatus.ROUNDING)
@@ -67,11 +67,6 @@ class Armijo:
             if step == 0.0:
                 trials.give_up(SearchStatus.LIMIT)
             before, trial = trial, trials.forward(step)
-
-    def _drowned(self, trials: Trials, trial: Trial) -> bool:
-        """Whether the decrease that is asked for is below the noise: then the slope at the trial must tell."""
-        asked = -self.decrease * trial.step * trials.start.slope
-        return trial.loss <= trials.ceiling and asked <= trials.line.noise
 
     def _improve(self, trials: Trials, trial: Trial) -> NoReturn:
         """Move a first guess that succeeds to where the parabola has its minimum, outward again and again."""

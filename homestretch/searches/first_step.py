@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from homestretch.line import SearchStatus
 from homestretch.searches.interpolation import minimum, quadratic
-from homestretch.searches.trials import Trials
+from homestretch.searches.trials import Trial, Trials
 
 _PROBE = 0.1  # where a loss is probed, in guesses (psi_1 of Hager and Zhang)
 _GRADED_PROBE = 0.5  # where loss and slope are
@@ -17,7 +17,7 @@ _SHORTER = 0.1  # shortest step, in probes, and the next one after a probe that 
 _CLEAR = 10.0  # a difference of losses is trusted from this many times the noise on
 
 
-def first_step(trials: Trials, fraction: float, curvature: float) -> float:
+def first_step(trials: Trials, accept_if_done: Callable[[Trial], None]) -> float:
     """The first step of a search for the Wolfe conditions.
 
     Where the line's own step is more than a guess it is taken. Else one probe is made and the minimum of a parabola or cubic
@@ -26,14 +26,12 @@ def first_step(trials: Trials, fraction: float, curvature: float) -> float:
 
     Args:
         trials: The search's trials.
-        fraction: Sufficient decrease for a probe that ends the search.
-        curvature: Largest slope there, relative to that at the start.
+        accept_if_done: Ends the search if a trial meets its conditions.
     """
     line = trials.line
     if line.scaled:
         return line.first_step
-    step = _by_loss(trials) if line.cheap_loss else _by_slope(trials, fraction, min(curvature, _EXACT))
-    # The probe has shown how long the line is: the step must neither run away nor fall into the rounding of the probe.
+    step = _by_loss(trials) if line.cheap_loss else _by_slope(trials, accept_if_done)
     return min(step, _MOST * line.first_step)
 
 
@@ -56,17 +54,14 @@ def _by_loss(trials: Trials) -> float:
     return _LONGER * guess if probe.loss <= line.start_loss else guess
 
 
-def _by_slope(trials: Trials, fraction: float, curvature: float) -> float:
+def _by_slope(trials: Trials, accept_if_done: Callable[[Trial], None]) -> float:
     """The minimum of the cubic through the start and a probe, by slopes alone where the losses differ by rounding."""
     line = trials.line
     probe = trials.graded(_GRADED_PROBE * line.first_step)
     if not probe.finite:
         return _SHORTER * probe.step
-    if abs(probe.slope) <= curvature * -line.start_slope:
-        if trials.sufficient(probe, fraction):
-            trials.accept(probe, SearchStatus.CONVERGED)
-        if trials.unnoticeable(probe, fraction):
-            trials.accept(probe, SearchStatus.ROUNDING)
+    if abs(probe.slope) <= _EXACT * -line.start_slope:
+        accept_if_done(probe)
     step = minimum(trials.start, probe, line.noise)
     if probe.slope > line.start_slope and step > 0.0:
         return max(step, _SHORTER * probe.step)

@@ -82,20 +82,25 @@ class _Run:
 
     def trial(self, step: float) -> Trial:
         """Evaluate ``step``; ends the search if it is acceptable."""
-        trials, s = self.trials, self.settings
-        trial = trials.graded(step)
-        if trial.finite and trial.slope >= s.sigma * trials.start.slope:
-            if trials.sufficient(trial, s.delta):
-                trials.accept(trial, SearchStatus.CONVERGED)
-            if trials.unnoticeable(trial, s.delta):
-                trials.accept(trial, SearchStatus.ROUNDING)
+        trial = self.trials.graded(step)
+        self.accept_if_done(trial)
         return trial
+
+    def accept_if_done(self, trial: Trial) -> None:
+        """End the search if ``trial`` meets the Wolfe or the approximate Wolfe conditions."""
+        trials, s = self.trials, self.settings
+        if not trial.slope >= s.sigma * trials.start.slope:  # nor if it is not finite
+            return
+        if trials.sufficient(trial, s.delta):
+            trials.accept(trial, SearchStatus.CONVERGED)
+        if trials.unnoticeable(trial, s.delta):
+            trials.accept(trial, SearchStatus.ROUNDING)
 
     def bracket(self) -> tuple[Trial, Trial]:
         """Stages B0-B3: an interval whose ends satisfy the opposite slope condition (their 4.4)."""
         low, wall = self.trials.start, math.inf
         s = self.settings
-        step = first_step(self.trials, s.delta, s.sigma) if s.quadratic_step else self.line.first_step
+        step = first_step(self.trials, self.accept_if_done) if s.quadratic_step else self.line.first_step
         while True:
             trial = self.trial(step)
             if not trial.finite:

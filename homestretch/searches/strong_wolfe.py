@@ -51,12 +51,11 @@ class StrongWolfe:
         """Find a step that meets the conditions."""
         trials = Trials(line, self.max_evaluations)
         try:
-            step = first_step(trials, self.decrease, self.curvature)
+            step = first_step(trials, lambda probe: self._accept_if_done(trials, probe))
             interval = _Interval(trials.start, line.noise, self.decrease * line.start_slope)
             while True:
                 trial = trials.graded(step)
-                if trial.finite:
-                    self._accept_if_done(trials, trial)
+                self._accept_if_done(trials, trial)
                 step = interval.next(trial)
                 if interval.resolved(step):
                     trials.give_up(SearchStatus.LIMIT)
@@ -64,11 +63,11 @@ class StrongWolfe:
             return end.result
 
     def _accept_if_done(self, trials: Trials, trial: Trial) -> None:
-        if abs(trial.slope) > self.curvature * -trials.start.slope:
+        if not abs(trial.slope) <= self.curvature * -trials.start.slope:
             return
         if trials.sufficient(trial, self.decrease):
             trials.accept(trial, SearchStatus.CONVERGED)
-        if trials.unnoticeable(trial, self.decrease):
+        if trials.drowned(trial, self.decrease) and trials.unnoticeable(trial, self.decrease):
             trials.accept(trial, SearchStatus.ROUNDING)
 
 
@@ -165,11 +164,11 @@ def _trial_step(low: Trial, high: Trial | None, at: Trial, higher: bool, outward
 def _further(
     by_cubic: float, by_secant: float, low: Trial, high: Trial | None, at: Trial, outward: tuple[float, float]
 ) -> float:
-    """Case 3: beyond ``at``, cautiously if there is an end to the interval."""
-    ahead = [s for s in (by_cubic, by_secant) if (s - at.step) * (at.step - low.step) > 0.0]
+    """Case 3: beyond ``at``, cautiously if there is an end to the interval. A cubic without a minimum there falls for ever."""
+    side = math.copysign(1.0, at.step - low.step)
+    ahead = [s if (s - at.step) * side > 0.0 else side * math.inf for s in (by_cubic, by_secant)]
     if high is None:
         least, most = outward
-        return min(max(*ahead, least) if ahead else most, most)
-    nearest = min(ahead, key=lambda s: abs(s - at.step), default=high.step)
+        return min(max(*ahead, least), most)
     limit = at.step + _SHRINK * (high.step - at.step)
-    return min(nearest, limit) if at.step > low.step else max(nearest, limit)
+    return min(*ahead, limit) if side > 0.0 else max(*ahead, limit)

@@ -104,6 +104,10 @@ class Trials:
         """
         return trial.loss <= self.ceiling and trial.slope <= (2.0 * fraction - 1.0) * self.start.slope
 
+    def drowned(self, trial: Trial, fraction: float) -> bool:
+        """Whether the decrease that :meth:`sufficient` asks for is below the noise, and ``trial`` is no higher than that."""
+        return trial.loss <= self.ceiling and -fraction * trial.step * self.start.slope <= self.line.noise
+
     def _count(self) -> None:
         if self.spent:
             # All trials so far went further and lower: nothing holds the loss along this line.
