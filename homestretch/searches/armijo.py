@@ -6,7 +6,7 @@ A step is accepted when it meets Armijo's condition (L. Armijo, Pac. J. Math. 16
 
 A step that does not is replaced by the minimum of a parabola, then of cubics, kept between a tenth and a half of it (J. Dennis,
 R. Schnabel, "Numerical Methods for Unconstrained Optimization", 1983, algorithm A6.3.1). A first step that is only a guess and
-succeeds may be far too short, or too long by a little: it is moved to the minimum of the parabola, and on while that pays.
+succeeds may be far too short: it is moved out to the minimum of the parabola, and on while that pays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from homestretch.searches.interpolation import cubic_by_losses, quadratic, secan
 from homestretch.searches.trials import Finished, Trial, Trials
 
 _LEAST, _MOST = 0.1, 0.5  # next step, in steps that were too long
-_NEAR = 2.0  # factor to the parabola's minimum within which a step is left as it is
+_NEAR = 2.0  # a step is left as it is if the parabola's minimum is less than this many steps away
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Armijo:
             raise ValueError(f"decrease must lie between 0 and 1/2, got {self.decrease}")
         if not self.expand >= 1.0:
             raise ValueError(f"expand must be at least 1, got {self.expand}")
-        if self.max_evaluations < 1:
+        if not self.max_evaluations >= 1:
             raise ValueError(f"max_evaluations must be positive, got {self.max_evaluations}")
 
     def __call__(self, line: LineFunction) -> SearchResult:
@@ -69,20 +69,18 @@ class Armijo:
             before, trial = trial, trials.forward(step)
 
     def _improve(self, trials: Trials, trial: Trial) -> NoReturn:
-        """Move a first guess that succeeds to where the parabola has its minimum, outward again and again."""
+        """Move a first guess that succeeds out to where the parabola has its minimum, again and again."""
         while True:
             minimum = quadratic(trials.start, trial)
             most = self.expand * trial.step
             step = most if math.isnan(minimum) else min(minimum, most)
             if not step < math.inf:
                 trials.accept(trial, SearchStatus.UNBOUNDED)
-            if trial.step / _NEAR < step < _NEAR * trial.step:
+            if step < _NEAR * trial.step:  # sufficient decrease keeps the minimum above half the step
                 trials.accept(trial, SearchStatus.CONVERGED)
             moved = trials.forward(step)
             if not (moved.loss < trial.loss and trials.sufficient(moved, self.decrease)):
                 trials.accept(trial, SearchStatus.CONVERGED)
-            if step < trial.step:
-                trials.accept(moved, SearchStatus.CONVERGED)
             trial = moved
 
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NoReturn
 
 from homestretch.line import LineFunction, SearchResult, SearchStatus
+from homestretch.searches.trials import Finished, Trial, Trials
 
 _GROW = (1.0 + math.sqrt(5.0)) / 2.0
 _SHRINK = _GROW - 1.0
+_DROWNED = 1e-2  # of the noise: steps whose promised decrease is below this are not worth a trial
 
 
 @dataclass(frozen=True)
@@ -33,79 +36,56 @@ class GoldenSection:
     def __post_init__(self) -> None:
         if not 0.0 < self.tolerance < 1.0:
             raise ValueError(f"tolerance must lie between 0 and 1, got {self.tolerance}")
-        if self.max_evaluations < 3:
+        if not self.max_evaluations >= 3:
             raise ValueError(f"max_evaluations must be at least 3, got {self.max_evaluations}")
 
     def __call__(self, line: LineFunction) -> SearchResult:
         """Bracket a minimum downhill from 0 and shrink the bracket."""
-        trials = _Trials(line, self.max_evaluations)
-        bracket = _bracket(trials)
-        if bracket is not None:
-            self._shrink(trials, *bracket)
-        return trials.result()
+        trials = Trials(line, self.max_evaluations)
+        try:
+            self._shrink(trials, *_bracket(trials))
+        except Finished as end:
+            return end.result
 
-    def _shrink(self, trials: _Trials, low: float, middle: float, high: float) -> None:
+    def _shrink(self, trials: Trials, low: float, middle: Trial, high: float) -> NoReturn:
         """Golden sections of ``[low, high]`` around ``middle``; the probe goes into the longer side."""
-        middle_loss = trials.seen[middle]
-        while high - low > self.tolerance * middle and not trials.spent:
-            into_upper = high - middle > middle - low
+        while high - low > self.tolerance * middle.step:
+            into_upper = high - middle.step > middle.step - low
             side = high if into_upper else low
-            probe = middle + (1.0 - _SHRINK) * (side - middle)
-            if probe in (low, middle, high):
+            step = middle.step + (1.0 - _SHRINK) * (side - middle.step)
+            if step in (low, middle.step, high):
                 break
-            probe_loss = trials.loss(probe)
-            if probe_loss < middle_loss:
-                low, high = (middle, high) if into_upper else (low, middle)
-                middle, middle_loss = probe, probe_loss
+            probe = trials.forward(step)
+            if probe.loss < middle.loss:
+                low, high = (middle.step, high) if into_upper else (low, middle.step)
+                middle = probe
             elif into_upper:
-                high = probe
+                high = step
             else:
-                low = probe
+                low = step
+        trials.accept(middle, SearchStatus.CONVERGED)
 
 
-class _Trials:
-    """Losses by step, up to a limit."""
-
-    def __init__(self, line: LineFunction, limit: int) -> None:
-        self.first_step = line.first_step
-        self.seen: dict[float, float] = {0.0: line.start_loss}
-        self._line = line
-        self._limit = limit + 1
-
-    @property
-    def spent(self) -> bool:
-        return len(self.seen) >= self._limit
-
-    def loss(self, step: float) -> float:
-        if step not in self.seen:
-            self.seen[step] = self._line.loss(step)
-        return self.seen[step]
-
-    def result(self) -> SearchResult:
-        step = min(self.seen, key=lambda a: (self.seen[a], a))
-        loss = self.seen[step]
-        if loss == -math.inf:
-            return SearchResult(0.0, loss, None, SearchStatus.UNBOUNDED)
-        if step == 0.0:
-            finite = any(math.isfinite(f) for a, f in self.seen.items() if a)
-            return SearchResult(0.0, loss, None, SearchStatus.NO_DECREASE if finite else SearchStatus.NON_FINITE)
-        return SearchResult(step, loss, None, SearchStatus.LIMIT if self.spent else SearchStatus.CONVERGED)
-
-
-def _bracket(trials: _Trials) -> tuple[float, float, float] | None:
-    """Three steps, the middle one lowest; ``None`` if none was found. Contracts first while the trial is not lower."""
-    low, middle = 0.0, trials.first_step
-    high = None
-    while not trials.loss(middle) < trials.seen[0.0]:
-        if trials.spent or middle == 0.0:
-            return None
-        high, middle = middle, middle * (1.0 - _SHRINK)
-    while high is None:
-        trial = middle + _GROW * (middle - low)
-        if trials.spent or not math.isfinite(trial):
-            return None
-        if trials.loss(trial) < trials.seen[middle]:
-            low, middle = middle, trial
+def _bracket(trials: Trials) -> tuple[float, Trial, float]:
+    """Three steps, the middle one lowest. Contracts first while the trial is not lower than the start."""
+    low, high = 0.0, math.nan
+    middle = trials.forward(trials.line.first_step)
+    while not middle.loss < trials.start.loss:
+        high = middle.step
+        if -trials.start.slope * high < _DROWNED * trials.line.noise:
+            trials.give_up(SearchStatus.NO_DECREASE)
+        middle = trials.forward(_inside(high * (1.0 - _SHRINK), trials))
+    while math.isnan(high):
+        trial = trials.forward(_inside(middle.step + _GROW * (middle.step - low), trials))
+        if trial.loss < middle.loss:
+            low, middle = middle.step, trial
         else:
-            high = trial
+            high = trial.step
     return low, middle, high
+
+
+def _inside(step: float, trials: Trials) -> float:
+    """``step``; ends the search where it has left the numbers."""
+    if not 0.0 < step < math.inf:
+        trials.give_up(SearchStatus.UNBOUNDED if step else SearchStatus.NO_DECREASE)
+    return step

@@ -4,7 +4,7 @@ A step is accepted when it meets the Wolfe conditions
 
 .. math:: \phi(a) - \phi(0) \le \delta a \phi'(0), \qquad \phi'(a) \ge \sigma \phi'(0)
 
-or, where differences of losses drown in rounding, the approximate ones, which need derivatives only:
+or, where the loss changes so little that differences may drown in rounding, the approximate ones, which need derivatives only:
 
 .. math:: (2\delta - 1) \phi'(0) \ge \phi'(a) \ge \sigma \phi'(0), \qquad \phi(a) \le \phi(0) + \epsilon.
 
@@ -23,6 +23,8 @@ from homestretch.searches.first_step import first_step
 from homestretch.searches.interpolation import minimum, secant
 from homestretch.searches.trials import Finished, Trial, Trials
 
+_SMALL = 1e-3  # relative change of the loss up to which the approximate conditions count (their omega)
+_RESOLUTION = 1e-8  # an interval shorter than this share of the step is not searched any further
 _CONTRACT = 0.1  # of a first step whose loss is not finite
 
 
@@ -58,7 +60,7 @@ class HagerZhang:
             raise ValueError(f"expand must be greater than 1, got {self.expand}")
         if not (0.0 < self.theta < 1.0 and 0.0 < self.gamma < 1.0):
             raise ValueError(f"theta and gamma must lie between 0 and 1, got {self.theta} and {self.gamma}")
-        if self.max_evaluations < 1:
+        if not self.max_evaluations >= 1:
             raise ValueError(f"max_evaluations must be positive, got {self.max_evaluations}")
 
     def __call__(self, line: LineFunction) -> SearchResult:
@@ -93,7 +95,8 @@ class _Run:
             return
         if trials.sufficient(trial, s.delta):
             trials.accept(trial, SearchStatus.CONVERGED)
-        if trials.unnoticeable(trial, s.delta):
+        change = abs(trial.loss - trials.start.loss)
+        if change <= max(_SMALL * abs(trials.start.loss), self.line.noise) and trials.unnoticeable(trial, s.delta):
             trials.accept(trial, SearchStatus.ROUNDING)
 
     def bracket(self) -> tuple[Trial, Trial]:
@@ -123,7 +126,8 @@ class _Run:
         if new_high.step - new_low.step > self.settings.gamma * width:
             middle = 0.5 * (new_low.step + new_high.step)
             new_low, new_high = self.update(new_low, new_high, middle)
-        if (new_low, new_high) == (low, high):  # the interval is as short as the steps can resolve
+        # No step near this minimum decreases the loss by as much as delta asks for.
+        if new_high.step - new_low.step <= _RESOLUTION * new_high.step or (new_low, new_high) == (low, high):
             self.trials.give_up(SearchStatus.LIMIT)
         return new_low, new_high
 

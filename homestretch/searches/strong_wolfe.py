@@ -44,7 +44,7 @@ class StrongWolfe:
             raise ValueError(f"decrease must lie between 0 and 1/2, got {self.decrease}")
         if not self.decrease < self.curvature < 1.0:
             raise ValueError(f"curvature must lie between decrease and 1, got {self.curvature}")
-        if self.max_evaluations < 1:
+        if not self.max_evaluations >= 1:
             raise ValueError(f"max_evaluations must be positive, got {self.max_evaluations}")
 
     def __call__(self, line: LineFunction) -> SearchResult:
