@@ -29,7 +29,7 @@ class ConjugateGradient(Descent):
     Args:
         params: Parameters, groups of them or named parameters.
         beta: A name or a function; see :class:`~homestretch.directions.conjugate_gradient.ConjugateGradientDirection`.
-        search: The line search; by default Hager-Zhang's with a tighter curvature condition than quasi-Newton methods need.
+        search: The line search; Hager-Zhang's by default.
         restart_every: Iterations between forced restarts; ``None`` for six times the number of parameters.
         powell: Powell's restart threshold; ``None`` for none.
         options: Passed to :class:`~homestretch.descent.loop.Descent`: budgets, tolerances, preconditioner.
