@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format clean
+.PHONY: help install demo bench-functions test test-slow check format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -28,6 +28,9 @@ test: $(INSTALLED)  ## lint, types and the quick tests
 
 test-slow: $(INSTALLED)  ## the tests that take minutes
 	$(BIN)/pytest -m slow tests
+
+bench-functions: $(INSTALLED)  ## side by side with peers on smooth test functions; QUICK=1 for a minute's worth
+	$(BIN)/python -m benchmarks.bench_functions
 
 check: $(INSTALLED)  ## lint and types only
 	$(BIN)/ruff check .
