@@ -31,9 +31,9 @@ definite Hessian, and a Newton step that gains nothing). The last kind matters f
 which have more local minima than are listed; the column `reference_kind` of the table says which it was. A run is measured
 against the highest f_ref that it is not below, so passing a local minimum's value on the way down solves nothing.
 
-**Read with care**: the defaults of homestretch's searches and of its conjugate gradients were chosen, among about fifty settings,
-on most of these same problems; there is no held-out set. Its rows are therefore optimistic beside the peers', which were
-not tuned here, and differences of one or two problems mean nothing.
+**Read with care**: the defaults of homestretch's searches and of its conjugate gradients were chosen, among about fifty
+settings, on most of these same problems; there is no held-out set. Its rows are therefore optimistic beside the peers', of
+which only torchzero's were tried in a few settings (on nine problems). Differences of one or two problems mean nothing.
 
 Made by `make bench-functions` and `python -m benchmarks.bench_functions --report` from
 `benchmarks/results/{table}`. {environment}
