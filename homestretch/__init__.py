@@ -13,8 +13,8 @@ from homestretch.descent import (
 from homestretch.directions.nystrom import NystromPreconditioner
 from homestretch.objective import LeastSquares, Objective
 from homestretch.preconditioners import Diagonal, Identity
-from homestretch.resort import MeasuredResort, NoResort, Race
-from homestretch.searches import GoldenSection, HagerZhang
+from homestretch.resort import MeasuredResort, NoResort
+from homestretch.searches import Armijo, GoldenSection, HagerZhang, StrongWolfe
 from homestretch.swap import (
     AtEpoch,
     AtLoss,
@@ -34,6 +34,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LBFGS",
+    "Armijo",
     "AtEpoch",
     "AtLoss",
     "AtShare",
@@ -59,9 +60,9 @@ __all__ = [
     "NystromPreconditioner",
     "Objective",
     "Plateau",
-    "Race",
     "SelfScaledBroyden",
     "StopReason",
+    "StrongWolfe",
     "TwoPhase",
     "evaluate",
     "fit",

@@ -1,4 +1,4 @@
-"""Which convex-phase method for this problem, and why."""
+"""Which convex-phase method ``second="auto"`` stands for, and why. At present one method for every problem."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ class Choice:
 
 
 def choose(parameters: Sequence[Tensor], function: Function | None) -> Choice:
-    """Pick a method for ``function`` of ``parameters``."""
-    return Choice(LBFGS, "LBFGS", "L-BFGS needs gradients alone and starts from the first optimizer's second moments")
+    """The method for ``function`` of ``parameters``: L-BFGS, whatever they are."""
+    return Choice(LBFGS, "LBFGS", "the method for every problem at present: it needs gradients alone")

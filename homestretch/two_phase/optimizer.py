@@ -15,7 +15,7 @@ from homestretch.descent import Descent, StopReason
 from homestretch.errors import UnsupportedError
 from homestretch.history import DecisionRecord, EpochRecord, EventRecord, History
 from homestretch.objective.dataset import Objective
-from homestretch.resort import MeasuredResort, Resort
+from homestretch.resort import MeasuredResort, Race, Resort
 from homestretch.swap import Decision, GradientNormPeak, Observation, SwapRule
 from homestretch.two_phase import state as state_format
 from homestretch.two_phase.gradient_norm import KINDS, RunningMean
@@ -84,6 +84,10 @@ class TwoPhase(Optimizer):
             raise ValueError(f"gradient_norm must be one of {KINDS}, got {gradient_norm!r}")
         if gradient_norm != "running-mean" and objective is None:
             raise ValueError(f"gradient_norm={gradient_norm!r} needs an objective to evaluate")
+        if isinstance(resort, Race):
+            raise ValueError(
+                "resort: TwoPhase does not run races, it only measures; use MeasuredResort, or call Race.settle yourself"
+            )
         if decoupled_decay not in _DECAY_CHOICES:
             raise ValueError(f"decoupled_decay must be one of {_DECAY_CHOICES}, got {decoupled_decay!r}")
         super().__init__(params, {})

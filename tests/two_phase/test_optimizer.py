@@ -23,6 +23,7 @@ from homestretch import (
 )
 from homestretch.errors import NonFiniteError, UnsupportedError
 from homestretch.history import DecisionRecord, EpochRecord, EventRecord, IterationRecord
+from homestretch.resort import Race
 
 
 def network():
@@ -243,6 +244,7 @@ def test_schedules_may_hold_either_optimizer():
         ({"gradient_norm": "free"}, "gradient_norm"),
         ({"decoupled_decay": "keep"}, "decoupled_decay"),
         ({"second": "newton"}, "second"),
+        ({"resort": Race()}, "does not run races"),
     ],
 )
 def test_bad_arguments(options, message):
