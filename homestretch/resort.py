@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from homestretch import arguments, trend
+from homestretch.decision import Decision
 from homestretch.memory import Remembering
-from homestretch.swap.base import Decision
 
 Trace = Sequence[tuple[float, float]]
 """Points (gradient-equivalents since the common start, loss over all the data), in order."""

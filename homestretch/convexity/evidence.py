@@ -13,8 +13,8 @@ from homestretch.convexity.density import SpectralDensity
 from homestretch.convexity.lanczos import Product, ends, random_start, tridiagonalise
 from homestretch.convexity.path import along, secant
 from homestretch.cost import HESSIAN_PRODUCT
+from homestretch.decision import Decision
 from homestretch.memory import Remembering
-from homestretch.swap.base import Decision
 from homestretch.vectors import Vector
 
 

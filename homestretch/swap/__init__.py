@@ -1,6 +1,7 @@
 """When to swap: rules over a stream of losses and gradient norms. Plain Python, no torch."""
 
-from homestretch.swap.base import Decision, Observation, ProbeResult, SwapRule
+from homestretch.decision import Decision
+from homestretch.swap.base import Observation, ProbeResult, SwapRule
 from homestretch.swap.budget import BudgetAware, Forecast
 from homestretch.swap.combine import After, AllOf, AnyOf, Fallback
 from homestretch.swap.curve_peak import CurvePeak

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from homestretch.decision import Decision
 from homestretch.errors import NonFiniteError
 from homestretch.memory import Remembering
 
@@ -67,26 +68,6 @@ class Observation:
     learning_rate: float | None = None
     step: int | None = None
     probe: ProbeResult | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """What a rule says after an epoch.
-
-    Attributes:
-        swap: Whether the convex phase begins now.
-        reason: Why, in plain English with the numbers that decided.
-        rule: Name of the rule.
-        values: The numbers behind the reason.
-        probe: The rule wants a short run of the convex phase from a copy of this point, its result to be given in a
-            repeated observation of this epoch.
-    """
-
-    swap: bool
-    reason: str
-    rule: str
-    values: dict[str, float] = field(default_factory=dict)
-    probe: bool = False
 
 
 class SwapRule(Remembering, ABC):

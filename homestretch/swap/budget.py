@@ -20,7 +20,8 @@ import math
 from dataclasses import dataclass, field
 
 from homestretch import arguments, trend
-from homestretch.swap.base import Decision, Observation, ProbeResult, SwapRule
+from homestretch.decision import Decision
+from homestretch.swap.base import Observation, ProbeResult, SwapRule
 from homestretch.swap.combine import After
 from homestretch.swap.peak import GradientNormPeak
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from homestretch.decision import Decision
 from homestretch.memory import check_owner
-from homestretch.swap.base import Decision, Observation, ProbeResult, SwapRule
+from homestretch.swap.base import Observation, ProbeResult, SwapRule
 from homestretch.swap.fixed import AtShare
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from homestretch.swap.base import Decision, Observation, SwapRule
+from homestretch.decision import Decision
+from homestretch.swap.base import Observation, SwapRule
 
 Judge = Callable[[Sequence[Observation]], bool | Decision]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from homestretch import arguments
-from homestretch.swap.base import Decision, Observation, SwapRule
+from homestretch.decision import Decision
+from homestretch.swap.base import Observation, SwapRule
 
 
 class AtEpoch(SwapRule):

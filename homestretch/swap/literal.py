@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from homestretch import arguments
-from homestretch.swap.base import Decision, Observation, SwapRule
+from homestretch.decision import Decision
+from homestretch.swap.base import Observation, SwapRule
 
 
 @dataclass

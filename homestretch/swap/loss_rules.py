@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from homestretch import arguments
-from homestretch.swap.base import Decision, Observation, SwapRule
+from homestretch.decision import Decision
+from homestretch.swap.base import Observation, SwapRule
 
 
 @dataclass

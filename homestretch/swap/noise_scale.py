@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from homestretch import arguments
-from homestretch.swap.base import Decision, Observation, SwapRule
+from homestretch.decision import Decision
+from homestretch.swap.base import Observation, SwapRule
 
 
 @dataclass

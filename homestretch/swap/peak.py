@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from homestretch import arguments
-from homestretch.swap.base import Decision, Observation, SwapRule
+from homestretch.decision import Decision
+from homestretch.swap.base import Observation, SwapRule
 from homestretch.swap.smoothing import KINDS, smooth, span
 
 

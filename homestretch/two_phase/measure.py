@@ -1,12 +1,20 @@
-"""Measure the gradient norm that the swap rule watches."""
+"""Measure an epoch: its loss, the gradient norm that the swap rule watches, the gradient noise."""
 
 from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
 
 import torch
 
 from homestretch import vectors
 from homestretch.objective.dataset import Objective
+from homestretch.swap import Observation
 from homestretch.two_phase.gradient_norm import RunningMean
+from homestretch.two_phase.journal import write_epoch
+
+if TYPE_CHECKING:
+    from homestretch.two_phase.optimizer import TwoPhase
 
 
 def measured_norm(kind: str, mean: RunningMean, objective: Objective | None, probe_samples: int) -> float:
@@ -19,3 +27,38 @@ def measured_norm(kind: str, mean: RunningMean, objective: Objective | None, pro
     norm = vectors.norm(vectors.locals_of(grads), vectors.shard_groups(objective.parameters))
     objective.zero_grad()
     return norm
+
+
+def observe(optimizer: TwoPhase, loss: float | None, gradient_norm: float | None) -> Observation:
+    """Measure and record the epoch that has just ended.
+
+    Args:
+        optimizer: The optimizer at the end of the epoch.
+        loss: The epoch's loss where the caller knows it.
+        gradient_norm: Its gradient norm, likewise.
+    """
+    objective, scale = optimizer.objective, None
+    if optimizer.phase == "first":
+        found = optimizer.mean.loss() if loss is None else float(loss)
+        if gradient_norm is not None:
+            norm, kind = float(gradient_norm), "given"
+        else:
+            kind = optimizer.gradient_norm
+            norm = measured_norm(kind, optimizer.mean, objective, optimizer.probe_samples)
+        scale = optimizer.mean.noise_scale(objective.samples if objective is not None else None)
+    else:
+        found = float(optimizer.second.scalars.get("loss", math.nan)) if loss is None else float(loss)
+        norm, kind = float(optimizer.second.scalars.get("gradient_norm", math.nan)), "exact"
+    write_epoch(optimizer, found, norm, kind)
+    rate = optimizer.param_groups[0].get("lr")
+    return Observation(
+        epoch=optimizer.epochs,
+        loss=found,
+        gradient_norm=norm,
+        gradient_norm_kind=kind,
+        cost=optimizer.meter.gradient_equivalents,
+        budget=optimizer.budget,
+        noise_scale=scale,
+        samples=objective.samples if objective is not None else None,
+        learning_rate=None if rate is None else float(rate),
+    )

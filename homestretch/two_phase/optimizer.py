@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
 from homestretch.cost import CostMeter
-from homestretch.descent import Descent, StopReason
+from homestretch.decision import Decision
+from homestretch.descent import Descent
 from homestretch.errors import UnsupportedError
-from homestretch.history import DecisionRecord, EpochRecord, EventRecord, History
+from homestretch.history import History
 from homestretch.objective.dataset import Objective
 from homestretch.resort import MeasuredResort, Race, Resort
-from homestretch.swap import Decision, GradientNormPeak, Observation, SwapRule
+from homestretch.swap import GradientNormPeak, SwapRule
 from homestretch.two_phase import state as state_format
 from homestretch.two_phase.gradient_norm import KINDS, RunningMean
-from homestretch.two_phase.hand_over import (
-    Second,
-    SecondPhase,
-    decoupled_note,
-    second_function,
-    use_averaged_weights,
-    use_training_weights,
-)
-from homestretch.two_phase.measure import measured_norm
-from homestretch.two_phase.probe import run_probe
+from homestretch.two_phase.hand_over import Second, SecondPhase, second_function, use_training_weights
+from homestretch.two_phase.journal import Iterations
+from homestretch.two_phase.measure import observe
+from homestretch.two_phase.transitions import after_first_epoch, after_second_epoch
 
 _DECAY_CHOICES = ("ignore", "penalty")
 
@@ -106,20 +99,20 @@ class TwoPhase(Optimizer):
         self.swap_epoch: int | None = None
         self.swap_reason = ""
         self.meter = objective.meter if objective is not None else CostMeter()
-        self._kind = gradient_norm
-        self._probe_samples = probe_samples
-        self._decoupled_decay = decoupled_decay
+        self.gradient_norm = gradient_norm
+        self.probe_samples = probe_samples
+        self.decoupled_decay = decoupled_decay
         self._trainable: list[Tensor] = [p for g in first.param_groups for p in g["params"] if p.requires_grad]
-        self._second = SecondPhase(second, self._trainable, objective)
-        self._mean = RunningMean(self._trainable)
-        self._reported = 0  # second-phase iteration records already copied to the history
+        self.convex = SecondPhase(second, self._trainable, objective)
+        self.mean = RunningMean(self._trainable)
+        self._iterations = Iterations()
         self._share_groups()
         use_training_weights(first)
 
     @property
     def second(self) -> Descent:
         """The method of the convex phase."""
-        return self._second.get()
+        return self.convex.get()
 
     # --- one epoch, one step ---
 
@@ -150,7 +143,7 @@ class TwoPhase(Optimizer):
                 "after the swap step() needs a closure that computes the loss over all the data and calls backward()"
             )
         loss = self.second.step(self.second_function(closure))
-        self._copy_iterations()
+        self._iterations.copy(self)
         return loss
 
     def end_epoch(self, loss: float | None = None, gradient_norm: float | None = None) -> Decision:
@@ -169,19 +162,19 @@ class TwoPhase(Optimizer):
         self.epochs += 1
         if self.objective is None and self.phase == "first":
             self.meter.count_gradient()
-        observation = self._observe(loss, gradient_norm)
-        decision = self._decide_first(observation) if self.phase == "first" else self._decide_second(observation)
-        self._mean.reset()
+        observation = observe(self, loss, gradient_norm)
+        decision = after_first_epoch(self, observation) if self.phase == "first" else after_second_epoch(self, observation)
+        self.mean.reset()
         return decision
 
     def prepare_second(self) -> Descent:
         """The method of the convex phase, begun afresh from the current point with what ``first`` has learned."""
-        self._second.start(self.first)
+        self.convex.start(self.first)
         return self.second
 
     def second_function(self, closure: Any) -> Any:
         """What the convex phase minimises: the closure, with a weight decay of ``first`` that is part of the loss."""
-        return second_function(closure, self.first, self._trainable, self._decoupled_decay)
+        return second_function(closure, self.first, self._trainable, self.decoupled_decay)
 
     # --- state ---
 
@@ -208,7 +201,7 @@ class TwoPhase(Optimizer):
 
     def _first_step(self, closure: Callable[[], Any] | None) -> Any:
         if closure is None:
-            self._mean.add(None)
+            self.mean.add(None)
             return self.first.step()
         weight = float(getattr(closure, "fraction", 1.0))
         taken = False
@@ -217,116 +210,13 @@ class TwoPhase(Optimizer):
             nonlocal taken
             loss = closure()
             if not taken:
-                self._mean.add(loss, weight)
+                self.mean.add(loss, weight)
                 taken = True
             return loss
 
         return self.first.step(watched)
 
-    def _observe(self, loss: float | None, gradient_norm: float | None) -> Observation:
-        scale = None
-        if self.phase == "first":
-            found = self._mean.loss() if loss is None else float(loss)
-            if gradient_norm is not None:
-                norm, kind = float(gradient_norm), "given"
-            else:
-                norm, kind = measured_norm(self._kind, self._mean, self.objective, self._probe_samples), self._kind
-            scale = self._mean.noise_scale(self.objective.samples if self.objective is not None else None)
-        else:
-            found = float(self.second.scalars.get("loss", math.nan)) if loss is None else float(loss)
-            norm, kind = float(self.second.scalars.get("gradient_norm", math.nan)), "exact"
-        rate = self.param_groups[0].get("lr")
-        self._record_epoch(found, norm, kind, rate)
-        return Observation(
-            epoch=self.epochs,
-            loss=found,
-            gradient_norm=norm,
-            gradient_norm_kind=kind,
-            cost=self.meter.gradient_equivalents,
-            budget=self.budget,
-            noise_scale=scale,
-            samples=self.objective.samples if self.objective is not None else None,
-            learning_rate=None if rate is None else float(rate),
-        )
-
-    def _record_epoch(self, loss: float, norm: float, kind: str, rate: Any) -> None:
-        metrics = self.metrics() if self.metrics is not None else {}
-        if rate is not None and self.phase == "first":
-            metrics["learning_rate"] = float(rate)
-        self.history.append(
-            EpochRecord(
-                epoch=self.epochs,
-                phase=self.phase,
-                loss=loss,
-                gradient_norm=norm,
-                gradient_norm_kind=kind,
-                gradient_equivalents=self.meter.gradient_equivalents,
-                seconds=self.meter.seconds,
-                metrics=metrics,
-            )
-        )
-
-    def _decide_first(self, observation: Observation) -> Decision:
-        self.resort.observe_first(observation.cost, observation.loss)
-        decision = self.rule.observe(observation)
-        self._note(decision)
-        if decision.probe:
-            probe = run_probe(self, decision)
-            decision = self.rule.observe(replace(observation, cost=self.meter.gradient_equivalents, probe=probe))
-            self._note(decision)
-        if decision.swap and self.resort.may_swap():
-            self._swap(decision)
-        return decision
-
-    def _swap(self, decision: Decision) -> None:
-        averaged = use_averaged_weights(self.first)
-        if self.objective is not None:
-            self.objective.check_deterministic()
-        taken = self._second.start(self.first)
-        self.phase = "second"
-        self.swap_epoch, self.swap_reason = self.epochs, decision.reason
-        notes = [decision.reason, f"method: {type(self.second).__name__} ({self._second.reason})", taken]
-        notes += ["the first optimizer's averaged weights are the starting point"] if averaged else []
-        notes += [note for note in [decoupled_note(self.first, self._decoupled_decay)] if note]
-        self._event("swap", "; ".join(notes), decision.values)
-        self.resort.swapped(self.meter.gradient_equivalents, self.history[-1].epoch)
-
-    def _decide_second(self, observation: Observation) -> Decision:
-        stop = self.second.stop_reason
-        decision = self.resort.observe_second(observation.cost, observation.loss, _failure(stop))
-        if decision.swap:
-            self._note(decision)
-            self._go_back(decision)
-        return decision
-
-    def _go_back(self, decision: Decision) -> None:
-        """The safe resort: the first optimizer goes on from the best point, with its state and its schedule."""
-        use_training_weights(self.first)
-        self.phase = "first"
-        self.rule.reset()
-        self._event("resort", decision.reason, decision.values)
-
-    def _copy_iterations(self) -> None:
-        """The convex phase's own records become part of the run's."""
-        for record in self.second.history[self._reported :]:
-            self.history.append(record)
-        self._reported = len(self.second.history)
-
-    def _note(self, decision: Decision) -> None:
-        self.history.append(
-            DecisionRecord(
-                epoch=self.epochs, swap=decision.swap, rule=decision.rule, reason=decision.reason, values=dict(decision.values)
-            )
-        )
-
-    def _event(self, name: str, message: str, values: dict[str, float]) -> None:
-        self.history.append(EventRecord(epoch=self.epochs, name=name, message=message, values=dict(values)))
-
     def _share_groups(self) -> None:
         """This optimizer's groups and state are the first optimizer's, so that schedules may hold either."""
         self.param_groups = self.first.param_groups
         self.state = self.first.state
-
-
-def _failure(stop: StopReason | None) -> str | None:
-    return None if stop is None else f"the convex phase stopped: {stop.value}"

@@ -1,0 +1,64 @@
+"""What a TwoPhase writes into its history: decisions, events, the iterations of the convex phase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from homestretch.decision import Decision
+from homestretch.history import DecisionRecord, EpochRecord, EventRecord
+
+if TYPE_CHECKING:
+    from homestretch.two_phase.optimizer import TwoPhase
+
+
+def write_epoch(optimizer: TwoPhase, loss: float, norm: float, kind: str) -> None:
+    """Record the epoch that has just ended, with the user's metrics."""
+    metrics = optimizer.metrics() if optimizer.metrics is not None else {}
+    rate = optimizer.param_groups[0].get("lr")
+    if rate is not None and optimizer.phase == "first":
+        metrics["learning_rate"] = float(rate)
+    optimizer.history.append(
+        EpochRecord(
+            epoch=optimizer.epochs,
+            phase=optimizer.phase,
+            loss=loss,
+            gradient_norm=norm,
+            gradient_norm_kind=kind,
+            gradient_equivalents=optimizer.meter.gradient_equivalents,
+            seconds=optimizer.meter.seconds,
+            metrics=metrics,
+        )
+    )
+
+
+def write_decision(optimizer: TwoPhase, decision: Decision) -> None:
+    """Record what a rule or the resort decided."""
+    optimizer.history.append(
+        DecisionRecord(
+            epoch=optimizer.epochs,
+            swap=decision.swap,
+            rule=decision.rule,
+            reason=decision.reason,
+            values=dict(decision.values),
+        )
+    )
+
+
+def write_event(optimizer: TwoPhase, name: str, message: str, values: Mapping[str, float]) -> None:
+    """Record something that happened once."""
+    optimizer.history.append(EventRecord(epoch=optimizer.epochs, name=name, message=message, values=dict(values)))
+
+
+class Iterations:
+    """Copies the convex phase's own records into the run's, each once."""
+
+    def __init__(self) -> None:
+        self._copied = 0
+
+    def copy(self, optimizer: TwoPhase) -> None:
+        """Append what is new in the history of the convex phase."""
+        records = optimizer.second.history
+        for record in records[self._copied :]:
+            optimizer.history.append(record)
+        self._copied = len(records)
