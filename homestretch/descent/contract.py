@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,11 +10,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from homestretch import vectors
+from homestretch.descent.functions import Functions
 from homestretch.descent.stop import StopReason
+from homestretch.descent.watch import Watch
 from homestretch.directions.base import Direction, Memory
 from homestretch.errors import UnsupportedError
-from homestretch.objective.base import Function
-from homestretch.objective.closure import ClosureFunction
 from homestretch.preconditioners import Preconditioner
 from homestretch.vectors import Vector
 
@@ -45,7 +44,8 @@ class TorchContract(Optimizer):
         super().__init__(params, {"maximize": maximize})
         self.param_groups[0].setdefault(_SCALARS, _fresh_scalars())
         self._sign = -1.0 if maximize else 1.0
-        self._closure: ClosureFunction | None = None
+        self._functions = Functions(maximize=maximize)
+        self._watch = Watch()
 
     @property
     def scalars(self) -> dict[str, Any]:
@@ -75,11 +75,12 @@ class TorchContract(Optimizer):
         """The state as torch keeps it, with the gradient at the current point, so that a reload needs no evaluation."""
         if self._bound:
             self.direction.flush()
-            current = self._noted_gradient()
+            current = self._watch.gradient()
             for i, p in enumerate(self.memory.parameters):
                 held = current[i] if current else None
                 self.state[p]["gradient"] = torch.zeros_like(p) if held is None else held.detach()
-            self.scalars["fingerprint"] = self._fingerprint() if current and not self._parameters_moved() else math.nan
+            moved = current is None or self._watch.moved(self.memory.parameters)
+            self.scalars["fingerprint"] = math.nan if moved else self._fingerprint()
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -93,7 +94,7 @@ class TorchContract(Optimizer):
             raise ValueError("state_dict is not that of a homestretch Descent: was it saved from another optimizer?")
         super().load_state_dict(state_dict)
         self._bound = False
-        self._versions: list[int] = []
+        self._watch.forget()
         if self.state:
             self._bind()
 
@@ -125,9 +126,7 @@ class TorchContract(Optimizer):
         self.direction.bind(self.memory)
         self._start_buffer = vectors.clone(self._local)
         self._gradient_buffer = vectors.zeros_like(self._local)
-        self._versions = []
-        self._grads: list[Tensor | None] = []
-        self._grad_versions: list[int] = []
+        self._watch.forget()
         self._bound = True
 
     def _refuse_scaler(self) -> None:
@@ -136,24 +135,6 @@ class TorchContract(Optimizer):
                 "GradScaler cannot drive a line search: it scales one backward pass a step, a search makes several. Use bf16 "
                 "autocast (no scaler needed) or float32 for the convex phase, and call optimizer.step(closure) yourself"
             )
-
-    # --- the function ---
-
-    def _function(self, closure: Callable[[], Any]) -> Function:
-        """The closure as a function with a meter; ours are used as they are."""
-        if isinstance(closure, Function):
-            self._cheap_loss = True
-            function: Function = closure
-        else:
-            if not callable(closure):
-                raise TypeError(f"closure must be callable, got {type(closure).__name__}")
-            if self._closure is None:
-                self._closure = ClosureFunction(closure, self.parameters)
-            self._closure.closure = closure
-            self._closure.parameters = self.parameters
-            self._cheap_loss = False
-            function = self._closure
-        return _Negated(function, self.parameters) if self._sign < 0 else function
 
     def _gradient(self) -> Vector:
         """Local parts of ``.grad``; parameters that the loss does not use have a zero gradient."""
@@ -169,60 +150,7 @@ class TorchContract(Optimizer):
             found.append(vectors.local(p.grad))
         return found
 
-    # --- noticing changes ---
-
-    def _why_stale(self, function: Function) -> str:
-        """Why loss and gradient at hand are not those of the current point; empty if they are."""
-        if "loss" not in self.scalars:
-            return "first evaluation"
-        if self.scalars["function_version"] != function.version:
-            return "the function changed"
-        if not self._versions:
-            return "" if self._restore_gradient() else "the state was reloaded at another point"
-        if self._parameters_moved():
-            return "the parameters were changed between steps"
-        gradient = self._noted_gradient()
-        if gradient is None:
-            return "the gradient was changed between steps"
-        for p, g in zip(self.memory.parameters, gradient, strict=True):
-            p.grad = g
-        return ""
-
-    def _note_parameters(self) -> None:
-        self._versions = [p._version for p in self.memory.parameters]
-        self._grads = [p.grad for p in self.memory.parameters]
-        self._grad_versions = [g._version if g is not None else 0 for g in self._grads]
-
-    def _parameters_moved(self) -> bool:
-        return self._versions != [p._version for p in self.memory.parameters]
-
-    def _noted_gradient(self) -> list[Tensor | None] | None:
-        """The gradient at the current point if nobody has written into it, also after ``zero_grad``."""
-        if not self._grads or self._grad_versions != [g._version if g is not None else 0 for g in self._grads]:
-            return None
-        return self._grads
-
-    def _restore_gradient(self) -> bool:
-        """After a reload: take the saved gradient if the parameters are those it was saved with."""
-        saved = self.memory.get("gradient")
-        if saved is None or self._fingerprint() != self.scalars.get("fingerprint", math.nan):
-            return False
-        for p, g in zip(self.memory.parameters, saved, strict=True):
-            p.grad = g.clone()
-        self._note_parameters()
-        return True
-
-    def _fingerprint(self) -> float:
-        return vectors.dot(self._local, self._local, self._groups)
-
-    # --- stopping ---
-
-    def _stop(self, reason: StopReason) -> None:
-        self.scalars["stop"] = reason.name
-
-    def _forget_stop(self) -> None:
-        self.scalars["stop"] = ""
-        self.scalars["since_best"] = 0
+    # --- messages ---
 
     def _name(self, parameter: Tensor) -> str:
         for group in self.param_groups:
@@ -231,26 +159,6 @@ class TorchContract(Optimizer):
                     names = group.get("param_names")
                     return f"parameter {names[i] if names else i} of shape {tuple(p.shape)}"
         return "a parameter"
-
-
-class _Negated:
-    """A function to maximise, as one to minimise."""
-
-    def __init__(self, function: Function, parameters: list[Tensor]) -> None:
-        self._function = function
-        self._parameters = parameters
-        self.meter = function.meter
-        self.version = function.version
-
-    def __call__(self) -> Tensor:
-        loss = self._function()
-        for p in self._parameters:
-            if p.grad is not None:
-                p.grad.neg_()
-        return -loss
-
-    def loss(self) -> float:
-        return -self._function.loss()
 
 
 def _check_parameter(p: Tensor) -> None:

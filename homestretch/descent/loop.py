@@ -11,21 +11,20 @@ import torch
 from torch.optim import Optimizer
 
 from homestretch import vectors
-from homestretch.descent.contract import TorchContract
-from homestretch.descent.rounding import allowance, watch_dtype
+from homestretch.descent.current import CurrentPoint
+from homestretch.descent.limits import Limits, refuse_negative
+from homestretch.descent.record import Tally
 from homestretch.descent.stop import StopReason, from_search
 from homestretch.directions.base import Direction, Point, Proposal, Step
-from homestretch.errors import NonFiniteError
-from homestretch.history import History, IterationRecord
+from homestretch.history import History
 from homestretch.line import Line, Search, SearchResult, SearchStatus
 from homestretch.objective.base import Function
 from homestretch.preconditioners import Identity, Preconditioner, adam_moments
 
-_PATIENCE = 20  # iterations without a new lowest loss before the loop says that only noise is left
 _MAX_PROPOSALS = 60  # proposals in one iteration, for damped methods that see many rejections
 
 
-class Descent(TorchContract):
+class Descent(CurrentPoint):
     r"""A torch optimizer that minimises a fixed function by a direction and a line search.
 
     One :meth:`step` is one iteration: the direction proposes, the search picks a step along it, and the point is
@@ -69,24 +68,18 @@ class Descent(TorchContract):
         seconds: float | None = None,
         maximize: bool = False,
     ) -> None:
-        for name, value in (
-            ("rounding", rounding),
-            ("gradient_tolerance", gradient_tolerance),
-            ("budget", budget),
-            ("seconds", seconds),
-        ):
-            if value is not None and not value >= 0.0:
-                raise ValueError(f"{name} must not be negative, got {value}")
+        refuse_negative("rounding", rounding)
+        self.limits = Limits(
+            gradient_tolerance=gradient_tolerance,
+            target_loss=None if target_loss is None else (-target_loss if maximize else target_loss),
+            budget=budget,
+            seconds=seconds,
+        )
         self.direction = direction
         self.search = search
         self.preconditioner: Preconditioner = preconditioner or Identity()
-        self.gradient_tolerance = gradient_tolerance
-        self.target_loss = target_loss
-        self.budget = budget
-        self.seconds = seconds
         self.history = History()
-        self._rounding = rounding
-        super().__init__(params, maximize=maximize)
+        super().__init__(params, rounding=rounding, maximize=maximize)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> float | None:  # type: ignore[override]
@@ -103,11 +96,11 @@ class Descent(TorchContract):
         self._bind()
         if closure is None:
             return None
-        function = self._function(closure)
+        function = self._functions.of(closure, self.parameters)
         started, spent = time.perf_counter(), function.meter.gradient_equivalents
         point = self._current(function)
         if self.stop_reason is None:
-            self._stop_if_done(function, point)
+            self._stop_if_done(function)
         if self.stop_reason is None:
             self._iterate(function, point)
         self.scalars["spent"] = float(self.scalars["spent"]) + function.meter.gradient_equivalents - spent
@@ -143,38 +136,6 @@ class Descent(TorchContract):
         """Tell the loop that the function has changed: it is evaluated again before the next iteration."""
         self.scalars["function_version"] = -1
 
-    # --- the current point ---
-
-    def _current(self, function: Function) -> Point:
-        """The point with its loss and gradient, evaluated only if something changed since the last step."""
-        changed = self._why_stale(function)
-        if changed:
-            self._evaluate(function)
-            self._forget_stop()
-            if changed != "first evaluation":
-                self.direction.renew(self._point(function))
-        return self._point(function)
-
-    def _evaluate(self, function: Function) -> None:
-        if self._rounding is None and "rounding" not in self.scalars:
-            loss, dtype = watch_dtype(function)
-            self.scalars["rounding"] = allowance(dtype or torch.float32)
-        else:
-            loss = function()
-        gradient_norm = vectors.norm(self._gradient(), self._groups)
-        if not (math.isfinite(float(loss)) and math.isfinite(gradient_norm)):
-            raise NonFiniteError(
-                f"the convex phase cannot start: loss {float(loss)}, gradient norm {gradient_norm}. Go back to a point with a "
-                "finite loss, lower the learning rate of the first phase, or clip its gradients"
-            )
-        self.scalars.update(best_loss=float(loss), since_best=0, first_gradient_norm=gradient_norm)
-        self.memory.drop("best")
-        self._remember(function, float(loss), gradient_norm)
-
-    def _point(self, function: Function) -> Point:
-        inverse = self.memory.get("inverse_diagonal")
-        return Point(self._local, self._gradient(), float(self.scalars["loss"]), inverse, function, self._groups)
-
     # --- one iteration ---
 
     def _iterate(self, function: Function, point: Point) -> None:
@@ -182,16 +143,14 @@ class Descent(TorchContract):
         norm_before = float(self.scalars["gradient_norm"])
         vectors.copy_(self._start_buffer, self._local)
         vectors.copy_(self._gradient_buffer, point.gradient)
-        forwards = gradients = 0
-        reasons: list[str] = []
+        tally = Tally()
         for _ in range(_MAX_PROPOSALS):
             proposal = self.direction.propose(point)
-            if proposal.restart:
-                reasons.append(proposal.restart)
+            tally.propose(proposal)
             line = self._line(function, point, proposal)
             result = self.search(line) if line.start_slope < 0.0 else _no_search(line)
             step = self._commit(line, result, proposal)
-            forwards, gradients = forwards + line.forwards, gradients + line.gradients
+            tally.search(line)
             if step.length > 0.0:
                 self._accept(function, step)
                 if result.status is SearchStatus.UNBOUNDED:
@@ -203,8 +162,15 @@ class Descent(TorchContract):
                 break
         else:
             self._stop(StopReason.LIMIT)
-        seconds = time.perf_counter() - started
-        self._record(function, result, proposal, step, (forwards, gradients), reasons, norm_before, seconds)
+        self.scalars["iteration"] = int(self.scalars["iteration"]) + 1
+        record = tally.record(
+            proposal, step, iteration=self.scalars["iteration"], loss=self._sign * float(self.scalars["loss"]),
+            gradient_norm=float(self.scalars["gradient_norm"]), norm_before=norm_before,
+            length=vectors.norm(step.direction, self._groups), status=result.status.name.lower(),
+            stop=self.stop_reason.name.lower() if self.stop_reason else "",
+            gradient_equivalents=function.meter.gradient_equivalents, seconds=time.perf_counter() - started,
+        )  # fmt: skip
+        self.history.append(record)
 
     def _line(self, function: Function, point: Point, proposal: Proposal) -> Line:
         slope = proposal.slope
@@ -213,7 +179,7 @@ class Descent(TorchContract):
         return Line(
             function, self._local, self._gradient, self._start_buffer, proposal.vector,
             loss=point.loss, slope=slope, first_step=proposal.first_step, scaled=proposal.scaled, noise=self._noise(point.loss),
-            groups=self._groups, cheap_loss=self._cheap_loss,
+            groups=self._groups, cheap_loss=self._functions.cheap_loss,
         )  # fmt: skip
 
     def _commit(self, line: Line, result: SearchResult, proposal: Proposal) -> Step:
@@ -244,85 +210,14 @@ class Descent(TorchContract):
         vectors.copy_(self._gradient(), self._gradient_buffer)
         point.gradient = self._gradient()
 
-    def _keep_best(self, loss: float) -> None:
-        """Steps within the rounding allowance may go up: the lowest point is then kept aside."""
-        if loss < float(self.scalars["best_loss"]):
-            self.memory.drop("best")
-            self.scalars.update(best_loss=loss, since_best=0)
-            return
-        if self.memory.get("best") is None and float(self.scalars["loss"]) == self.scalars["best_loss"]:
-            self.memory.set("best", vectors.clone(self._start_buffer))
-        self.scalars["since_best"] = int(self.scalars["since_best"]) + 1
-
-    def _remember(self, function: Function, loss: float, gradient_norm: float) -> None:
-        self.scalars.update(loss=loss, gradient_norm=gradient_norm, function_version=function.version)
-        self._note_parameters()
-
-    def _noise(self, loss: float) -> float:
-        return float(self.scalars["rounding"] if self._rounding is None else self._rounding) * abs(loss)
-
     # --- stopping ---
 
-    def _stop_if_done(self, function: Function, point: Point) -> None:
+    def _stop_if_done(self, function: Function) -> None:
         """Stop for the reasons that need no search."""
-        scalars = self.scalars
-        norm = float(scalars["gradient_norm"])
-        reasons = (
-            (norm == 0.0, StopReason.GRADIENT_ZERO),
-            (norm <= self.gradient_tolerance * float(scalars["first_gradient_norm"]), StopReason.GRADIENT_SMALL),
-            (self.target_loss is not None and self._reached(point.loss), StopReason.TARGET),
-            (int(scalars["since_best"]) >= _PATIENCE, StopReason.NO_PROGRESS),
-            (self.budget is not None and float(scalars["spent"]) >= self.budget, StopReason.BUDGET),
-            (self.seconds is not None and float(scalars["elapsed"]) >= self.seconds, StopReason.SECONDS),
-        )
-        for met, reason in reasons:
-            if met:
-                self._stop(reason)
-                self._restore_best(function)
-                return
-
-    def _reached(self, loss: float) -> bool:
-        return loss <= self._sign * float(self.target_loss or 0.0)
-
-    def _restore_best(self, function: Function) -> None:
-        best = self.memory.get("best")
-        if best is not None and float(self.scalars["loss"]) > float(self.scalars["best_loss"]):
-            vectors.copy_(self._local, vectors.locals_of(best))
-            loss = float(function())
-            self._remember(function, loss, vectors.norm(self._gradient(), self._groups))
-        self.memory.drop("best")
-
-    # --- the record ---
-
-    def _record(
-        self, function: Function, result: SearchResult, proposal: Proposal, step: Step,
-        evaluations: tuple[int, int], reasons: list[str], norm_before: float, seconds: float,
-    ) -> None:  # fmt: skip
-        self.scalars["iteration"] = int(self.scalars["iteration"]) + 1
-        length = vectors.norm(step.direction, self._groups)
-        extra = dict(proposal.extra)
-        if not math.isnan(step.gain_ratio):
-            extra["gain_ratio"] = step.gain_ratio
-        self.history.append(
-            IterationRecord(
-                iteration=int(self.scalars["iteration"]),
-                loss=self._sign * float(self.scalars["loss"]),
-                gradient_norm=float(self.scalars["gradient_norm"]),
-                step=step.length,
-                first_step=proposal.first_step,
-                slope=step.slope_before,
-                cosine=-step.slope_before / (length * norm_before) if length * norm_before > 0.0 else math.nan,
-                beta=extra.pop("beta", math.nan),
-                forwards=evaluations[0],
-                gradients=evaluations[1],
-                search_status=result.status.name.lower(),
-                restart="; ".join(reasons),
-                stop=self.stop_reason.name.lower() if self.stop_reason else "",
-                gradient_equivalents=function.meter.gradient_equivalents,
-                seconds=seconds,
-                extra=extra,
-            )
-        )
+        reason = self.limits.reached(self.scalars)
+        if reason is not None:
+            self._stop(reason)
+            self._restore_best(function)
 
 
 def _no_search(line: Line) -> SearchResult:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -198,4 +197,4 @@ def test_is_a_torch_optimizer_with_a_direction_and_a_search():
     optimizer = LBFGS([nn.Parameter(torch.zeros(1))])
     assert isinstance(optimizer, torch.optim.Optimizer)
     assert isinstance(optimizer, Descent)
-    assert not math.isnan(optimizer.gradient_tolerance)
+    assert optimizer.limits.gradient_tolerance == 0.0

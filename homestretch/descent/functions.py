@@ -1,0 +1,73 @@
+"""What a user hands to ``step``, as a function to minimise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from homestretch.objective.base import Function
+from homestretch.objective.closure import ClosureFunction
+
+
+class Functions:
+    """Turns closures into functions, and turns functions around where they are to be maximised.
+
+    Args:
+        maximize: Whether to turn them around.
+    """
+
+    def __init__(self, *, maximize: bool) -> None:
+        self._maximize = maximize
+        self._closure: ClosureFunction | None = None
+        self.cheap_loss = False
+
+    def of(self, closure: Callable[[], Any], parameters: list[Tensor]) -> Function:
+        """The closure as a function with a meter; ours are used as they are.
+
+        Sets :attr:`cheap_loss`, which says whether its loss alone costs less than with the gradient.
+
+        Raises:
+            TypeError: If it cannot be called.
+        """
+        if isinstance(closure, Function):
+            self.cheap_loss = True
+            function: Function = closure
+        else:
+            if not callable(closure):
+                raise TypeError(f"closure must be callable, got {type(closure).__name__}")
+            if self._closure is None:
+                self._closure = ClosureFunction(closure, parameters)
+            self._closure.closure = closure
+            self._closure.parameters = parameters
+            self.cheap_loss = False
+            function = self._closure
+        return Negated(function, parameters) if self._maximize else function
+
+
+class Negated:
+    """A function to maximise, as one to minimise.
+
+    Args:
+        function: The function.
+        parameters: The parameters whose ``.grad`` it fills.
+    """
+
+    def __init__(self, function: Function, parameters: Sequence[Tensor]) -> None:
+        self._function = function
+        self._parameters = parameters
+        self.meter = function.meter
+        self.version = function.version
+
+    def __call__(self) -> Tensor:
+        """The negative loss; fills ``.grad`` with its gradient."""
+        loss = self._function()
+        for p in self._parameters:
+            if p.grad is not None:
+                p.grad.neg_()
+        return -loss
+
+    def loss(self) -> float:
+        """The negative loss."""
+        return -self._function.loss()
