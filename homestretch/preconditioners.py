@@ -6,13 +6,13 @@ A preconditioned method replaces the gradient :math:`g` by :math:`M^{-1} g`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from homestretch import vectors
+from homestretch import moments, vectors
 from homestretch.vectors import Vector
 
 
@@ -54,38 +54,29 @@ def apply(preconditioner_diagonal: Vector | None, vector: Vector) -> Vector:
 
 
 def adam_moments(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Diagonal | None:
-    r""":math:`M = \mathrm{diag}(\sqrt{\hat v} + \epsilon)` from an Adam-like optimizer's second moments.
+    r""":math:`M = \mathrm{diag}(\sqrt{\hat v} + \epsilon)` from the second moments of an optimizer that keeps some.
 
-    :math:`\hat v = v / (1 - \beta_2^t)` is the bias-corrected running mean of squared gradients (Kingma and Ba, 2015),
-    so a step of 1 along :math:`M^{-1} g` is Adam's own at learning rate 1, without momentum.
+    With :math:`\hat v`, the running mean of squared gradients corrected for its start (Kingma and Ba, 2015), a step of 1
+    along :math:`M^{-1} g` is Adam's own at learning rate 1, without momentum.
 
     Args:
-        optimizer: Any optimizer that keeps ``exp_avg_sq`` for each parameter (Adam, AdamW, NAdam, RAdam, AMSGrad,
-            schedule-free AdamW, ...) or ``square_avg`` (RMSprop).
+        optimizer: Any optimizer that keeps second moments in one of the forms that :mod:`homestretch.moments` reads: Adam,
+            AdamW, NAdam, RAdam, AMSGrad, Adamax, RMSprop, Adadelta, Adagrad, Adafactor, schedule-free AdamW, SOAP, ...
         parameters: The parameters, in the order of the vectors to precondition.
 
     Returns:
         The preconditioner, or ``None`` where some parameter has no second moment.
     """
-    options = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     diagonal = []
     for p in parameters:
-        state: dict[str, Any] = optimizer.state.get(p, {})
-        moment = state.get("exp_avg_sq", state.get("square_avg"))
-        if not isinstance(moment, Tensor) or moment.shape != p.shape:
+        root = moments.root_mean_square(optimizer, p, groups[id(p)]) if id(p) in groups else None
+        if root is None:
             return None
-        group = options[id(p)]
-        diagonal.append(_root(vectors.local(moment), state, group, corrected="exp_avg_sq" in state))
+        diagonal.append(root)
     # A parameter that never had a gradient has moment zero: without a floor its step would be 1/eps long.
     floor = 1e-4 * _mean(diagonal)
     return Diagonal([d.clamp_min(floor) if floor > 0 else torch.ones_like(d) for d in diagonal])
-
-
-def _root(moment: Tensor, state: dict[str, Any], group: dict[str, Any], *, corrected: bool) -> Tensor:
-    betas = group.get("betas")
-    step = float(state.get("step", group.get("k", 0)) or 0)
-    correction = 1.0 - float(betas[1]) ** step if corrected and betas is not None and step > 0 else 1.0
-    return (moment.detach() / correction).sqrt() + float(group.get("eps", 1e-8))
 
 
 def _mean(diagonal: Sequence[Tensor]) -> float:

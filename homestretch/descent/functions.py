@@ -32,7 +32,8 @@ class Functions:
             TypeError: If it cannot be called.
         """
         if isinstance(closure, Function):
-            self.cheap_loss = True
+            # A closure inside another function still has no forward pass of its own.
+            self.cheap_loss = bool(getattr(closure, "cheap_loss", True))
             function: Function = closure
         else:
             if not callable(closure):

@@ -23,7 +23,12 @@ class ClosureFunction:
         closure: The user's closure.
         parameters: The parameters whose ``.grad`` it fills.
         meter: Where evaluations are counted; a new one if not given.
+
+    Attributes:
+        cheap_loss: No: the loss alone costs as much as the gradient, and overwrites it.
     """
+
+    cheap_loss = False
 
     def __init__(self, closure: Callable[[], Any], parameters: Sequence[Tensor], meter: CostMeter | None = None) -> None:
         self.closure = closure

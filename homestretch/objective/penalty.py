@@ -9,17 +9,22 @@ The convex phase must minimise the same function, or it would undo the decay's w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import ASGD, Optimizer
 
 from homestretch import vectors
 from homestretch.objective.base import Function
 
-# torch's optimizers whose weight decay is decoupled from the gradient (Loshchilov and Hutter, 2019)
-_DECOUPLED = ("AdamW", "Adafactor", "Muon", "AdamWScheduleFree", "SGDScheduleFree", "RAdamScheduleFree")
+Group = dict[str, Any]
+
+# Optimizers whose weight decay is decoupled from the gradient (Loshchilov and Hutter, 2019) and whose groups do not say so
+_DECOUPLED = ("AdamW", "Adafactor", "Muon", "SOAP", "AdamWScheduleFree", "RAdamScheduleFree")
+# What libraries call the flag in their groups
+_FLAGS = ("decoupled_weight_decay", "weight_decouple")
 
 
 class Penalized:
@@ -36,6 +41,11 @@ class Penalized:
         self.meter = function.meter
         self._parameters = list(parameters)
         self._decays = list(decays)
+
+    @property
+    def cheap_loss(self) -> bool:
+        """Whether the function inside has a forward pass of its own, which leaves ``.grad`` alone."""
+        return bool(getattr(self.function, "cheap_loss", True))
 
     @property
     def version(self) -> int:
@@ -84,16 +94,34 @@ class Penalized:
 
 
 def coupled_decays(optimizer: Optimizer) -> tuple[list[Tensor], list[float]]:
-    """Parameters with a coupled weight decay in ``optimizer``, and their decays."""
-    parameters, decays = [], []
-    for group in optimizer.param_groups:
-        decay = float(group.get("weight_decay", 0.0) or 0.0)
-        if decay > 0.0 and not is_decoupled(optimizer, group):
-            parameters += group["params"]
-            decays += [decay] * len(group["params"])
-    return parameters, decays
+    """Trainable parameters with a coupled weight decay in ``optimizer``, and their decays."""
+    return _decays(optimizer, _coupled)
 
 
-def is_decoupled(optimizer: Optimizer, group: dict[str, object]) -> bool:
-    """Whether a group's weight decay is applied to the parameters directly rather than through the gradient."""
-    return bool(group.get("decoupled_weight_decay", False)) or type(optimizer).__name__ in _DECOUPLED
+def decoupled_decays(optimizer: Optimizer) -> tuple[list[Tensor], list[float]]:
+    """Trainable parameters with a decoupled weight decay in ``optimizer``, and their decays."""
+    return _decays(optimizer, lambda o, group: _weight_decay(group) if is_decoupled(o, group) else 0.0)
+
+
+def _decays(optimizer: Optimizer, decay_of: Callable[[Optimizer, Group], float]) -> tuple[list[Tensor], list[float]]:
+    found = [(p, decay_of(optimizer, group)) for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    return [p for p, decay in found if decay > 0.0], [decay for _, decay in found if decay > 0.0]
+
+
+def _coupled(optimizer: Optimizer, group: Group) -> float:
+    decay = 0.0 if is_decoupled(optimizer, group) else _weight_decay(group)
+    # Averaged gradient descent shrinks the parameters by lr * lambd beside the gradient's step, which is the same thing.
+    return decay + (float(group.get("lambd", 0.0)) if isinstance(optimizer, ASGD) else 0.0)
+
+
+def _weight_decay(group: Group) -> float:
+    return float(group.get("weight_decay", 0.0) or 0.0)
+
+
+def is_decoupled(optimizer: Optimizer, group: Group) -> bool:
+    """Whether a group's weight decay is applied to the parameters directly rather than through the gradient.
+
+    What a group says of itself counts; then the name of the class. An unknown optimizer's decay is taken as coupled.
+    """
+    said = [bool(group[flag]) for flag in _FLAGS if flag in group]
+    return said[0] if said else type(optimizer).__name__ in _DECOUPLED

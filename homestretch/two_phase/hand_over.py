@@ -12,7 +12,7 @@ from homestretch.auto import Factory, choose
 from homestretch.descent import Descent
 from homestretch.objective.base import Function, describe
 from homestretch.objective.closure import ClosureFunction
-from homestretch.objective.penalty import Penalized, coupled_decays, is_decoupled
+from homestretch.objective.penalty import Penalized, coupled_decays, decoupled_decays
 
 Second = str | Descent | Factory
 
@@ -65,10 +65,8 @@ def second_function(closure: Any, first: Optimizer, parameters: Sequence[Tensor]
     """The function of the convex phase: the closure, with the first optimizer's weight decay where that is part of it."""
     decayed, decays = coupled_decays(first)
     if decoupled_decay == "penalty":
-        for group in first.param_groups:
-            if is_decoupled(first, group) and float(group.get("weight_decay", 0.0) or 0.0) > 0.0:
-                decayed = decayed + list(group["params"])
-                decays = decays + [float(group["weight_decay"])] * len(group["params"])
+        more, their_decays = decoupled_decays(first)
+        decayed, decays = decayed + more, decays + their_decays
     if not decayed:
         return closure
     function = closure if isinstance(closure, Function) else ClosureFunction(closure, parameters)
@@ -77,7 +75,7 @@ def second_function(closure: Any, first: Optimizer, parameters: Sequence[Tensor]
 
 def decoupled_note(first: Optimizer, decoupled_decay: str) -> str:
     """What becomes of a decoupled weight decay, as a sentence; empty if there is none."""
-    if not any(is_decoupled(first, g) and float(g.get("weight_decay", 0.0) or 0.0) > 0.0 for g in first.param_groups):
+    if not decoupled_decays(first)[0]:
         return ""
     if decoupled_decay == "penalty":
         return "the first optimizer's decoupled weight decay goes on as a penalty of half the decay times the squared norm"
