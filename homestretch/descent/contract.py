@@ -150,6 +150,10 @@ class TorchContract(Optimizer):
             found.append(vectors.local(p.grad))
         return found
 
+    def _fingerprint(self) -> float:
+        """A number that tells the current parameters from others."""
+        return vectors.dot(self._local, self._local, self._groups)
+
     # --- messages ---
 
     def _name(self, parameter: Tensor) -> str:

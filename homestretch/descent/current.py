@@ -115,9 +115,6 @@ class CurrentPoint(TorchContract):
         self._watch.note(self.memory.parameters)
         return True
 
-    def _fingerprint(self) -> float:
-        return vectors.dot(self._local, self._local, self._groups)
-
     # --- stopping ---
 
     def _stop(self, reason: StopReason) -> None:
