@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from homestretch import checkpoint
 from homestretch.history import EpochRecord, EventRecord, History
@@ -20,6 +20,7 @@ from homestretch.objective.dataset import Loss, Objective
 from homestretch.objective.modes import full_pass_mode
 from homestretch.swap import Never
 from homestretch.two_phase import TwoPhase
+from homestretch.two_phase.averages import use_averaged_weights
 
 RECORD = "record.jsonl"
 Metric = Callable[[Any, Any], Tensor | float]
@@ -203,7 +204,7 @@ class _Run:
             for closure in self.optimizer.epoch():
                 self.optimizer.step(closure)
             if was_first and self.scheduler is not None:
-                self.scheduler.step()
+                step_schedule(self.scheduler, self.optimizer)
             _, record = self.optimizer.history.last(EpochRecord)
             if self.out is not None:
                 self.save()
@@ -250,6 +251,8 @@ class _Run:
 
     def finish(self, stop: str) -> FitResult:
         optimizer = self.optimizer
+        if optimizer.phase == "first":
+            use_averaged_weights(optimizer.first)  # the checkpoint has those that training goes on from
         optimizer.history.append(EventRecord(epoch=optimizer.epochs, name="stop", message=stop))
         if self.out is not None:
             optimizer.history.to_parquet(self.out) if _has_parquet() else None
@@ -265,6 +268,15 @@ class _Run:
             history=optimizer.history,
             optimizer=optimizer,
         )
+
+
+def step_schedule(schedule: LRScheduler | ReduceLROnPlateau, optimizer: TwoPhase) -> None:
+    """One step of a schedule after an epoch of the first phase; those that watch the loss get the epoch's."""
+    if isinstance(schedule, ReduceLROnPlateau):
+        _, record = optimizer.history.last(EpochRecord)
+        schedule.step(record.loss)
+    else:
+        schedule.step()
 
 
 def _has_parquet() -> bool:

@@ -87,10 +87,27 @@ class Penalized:
         return [h.add(v, alpha=decay.get(id(p), 0.0)) for p, h, v in zip(owners, product, vector, strict=True)]
 
     def _penalty(self) -> float:
-        total = 0.0
-        for p, decay in zip(vectors.locals_of(self._parameters), self._decays, strict=True):
-            total += 0.5 * decay * vectors.dot([p], [p])
-        return total
+        return penalty(self._parameters, self._decays)
+
+
+def penalty(parameters: Sequence[Tensor], decays: Sequence[float]) -> float:
+    """Half the sum of the parameters' squared norms, each times its decay."""
+    by_decay: dict[float, list[Tensor]] = {}
+    for p, decay in zip(vectors.locals_of(parameters), decays, strict=True):
+        by_decay.setdefault(decay, []).append(p)
+    if not by_decay:
+        return 0.0
+    squares = vectors.dots([(group, group) for group in by_decay.values()], vectors.shard_groups(list(parameters)))
+    return sum(0.5 * decay * square for decay, square in zip(by_decay, squares, strict=True))
+
+
+def add_gradient_(
+    gradient: Sequence[Tensor], owners: Sequence[Tensor], parameters: Sequence[Tensor], decays: Sequence[float]
+) -> None:
+    """Add the gradient of the penalty on ``parameters`` to a gradient of ``owners``, local parts in place."""
+    decay = {id(p): d for p, d in zip(parameters, decays, strict=True)}
+    for g, p in zip(gradient, owners, strict=True):
+        g.add_(vectors.local(p).detach(), alpha=decay.get(id(p), 0.0))
 
 
 def coupled_decays(optimizer: Optimizer) -> tuple[list[Tensor], list[float]]:

@@ -9,7 +9,7 @@ taken, and noise adds to it: with B batches its expected square is about :math:`
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -59,12 +59,14 @@ class RunningMean:
             return math.nan
         return math.fsum(w * float(f) for w, f in zip(self._weights, self._losses, strict=True)) / math.fsum(self._weights)
 
-    def norm(self) -> float:
-        """Norm of the weighted mean gradient."""
+    def norm(self, add: Callable[[Vector], None] | None = None) -> float:
+        """Norm of the weighted mean gradient; ``add`` may add to it in place what the mini-batches' losses do not contain."""
         if self._sum is None:
             return math.nan
-        groups = vectors.shard_groups(self._parameters)
-        return vectors.norm(self._sum, groups) / math.fsum(self._weights)
+        mean = [g / math.fsum(self._weights) for g in self._sum]
+        if add is not None:
+            add(mean)
+        return vectors.norm(mean, vectors.shard_groups(self._parameters))
 
     def noise_scale(self, samples: int | None) -> float | None:
         r"""The simple noise scale :math:`\mathrm{tr}\Sigma / |g|^2` in samples (McCandlish et al., 2018, appendix A).

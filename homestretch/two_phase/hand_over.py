@@ -63,14 +63,24 @@ class SecondPhase:
 
 def second_function(closure: Any, first: Optimizer, parameters: Sequence[Tensor], decoupled_decay: str) -> Any:
     """The function of the convex phase: the closure, with the first optimizer's weight decay where that is part of it."""
-    decayed, decays = coupled_decays(first)
-    if decoupled_decay == "penalty":
-        more, their_decays = decoupled_decays(first)
-        decayed, decays = decayed + more, decays + their_decays
+    decayed, decays = decays_of(first, decoupled_decay)
     if not decayed:
         return closure
     function = closure if isinstance(closure, Function) else ClosureFunction(closure, parameters)
     return Penalized(function, decayed, decays)
+
+
+def decays_of(first: Optimizer, decoupled_decay: str) -> tuple[list[Tensor], list[float]]:
+    """Parameters whose weight decay is part of what both phases minimise, and their decays.
+
+    Args:
+        first: The first optimizer. Its coupled decay always is.
+        decoupled_decay: ``"penalty"`` if its decoupled decay is to be, too.
+    """
+    coupled, decoupled = coupled_decays(first), decoupled_decays(first)
+    if decoupled_decay != "penalty":
+        return coupled
+    return coupled[0] + decoupled[0], coupled[1] + decoupled[1]
 
 
 def decoupled_note(first: Optimizer, decoupled_decay: str) -> str:
@@ -80,22 +90,6 @@ def decoupled_note(first: Optimizer, decoupled_decay: str) -> str:
     if decoupled_decay == "penalty":
         return "the first optimizer's decoupled weight decay goes on as a penalty of half the decay times the squared norm"
     return "the first optimizer's decoupled weight decay is not part of any loss and ends at the swap"
-
-
-def use_averaged_weights(first: Optimizer) -> bool:
-    """Let an optimizer that keeps averaged weights (schedule-free) put them into the parameters; says whether it did."""
-    switch = getattr(first, "eval", None)
-    if callable(switch):
-        switch()
-        return True
-    return False
-
-
-def use_training_weights(first: Optimizer) -> None:
-    """Let an optimizer that keeps averaged weights go back to the point it takes gradients at."""
-    switch = getattr(first, "train", None)
-    if callable(switch):
-        switch()
 
 
 def _ids(tensors: Sequence[Tensor]) -> list[int]:

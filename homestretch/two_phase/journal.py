@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from homestretch.decision import Decision
 from homestretch.history import DecisionRecord, EpochRecord, EventRecord
+from homestretch.two_phase.averages import averaged_weights
 
 if TYPE_CHECKING:
     from homestretch.two_phase.optimizer import TwoPhase
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
 
 def write_epoch(optimizer: TwoPhase, loss: float, norm: float, kind: str) -> None:
     """Record the epoch that has just ended, with the user's metrics."""
-    metrics = optimizer.metrics() if optimizer.metrics is not None else {}
+    metrics: dict[str, float] = {}
+    if optimizer.metrics is not None:
+        with averaged_weights(optimizer.first) if optimizer.phase == "first" else nullcontext():
+            metrics = optimizer.metrics()
     rate = optimizer.param_groups[0].get("lr")
     if rate is not None and optimizer.phase == "first":
         metrics["learning_rate"] = float(rate)

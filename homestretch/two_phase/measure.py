@@ -8,21 +8,26 @@ from typing import TYPE_CHECKING
 import torch
 
 from homestretch import vectors
-from homestretch.objective.dataset import Objective
+from homestretch.objective.penalty import add_gradient_, penalty
 from homestretch.swap import Observation
-from homestretch.two_phase.gradient_norm import RunningMean
+from homestretch.two_phase.hand_over import decays_of
 from homestretch.two_phase.journal import write_epoch
 
 if TYPE_CHECKING:
     from homestretch.two_phase.optimizer import TwoPhase
 
 
-def measured_norm(kind: str, mean: RunningMean, objective: Objective | None, probe_samples: int) -> float:
-    """The gradient norm of the kind asked for; ``"probe"`` and ``"exact"`` evaluate the objective and count it."""
+def measured_norm(optimizer: TwoPhase) -> float:
+    """The gradient norm of the kind asked for; ``"probe"`` and ``"exact"`` evaluate the objective and count it.
+
+    The gradient is that of what both phases minimise, a weight decay that belongs to it included.
+    """
+    objective, kind = optimizer.objective, optimizer.gradient_norm
     if kind == "running-mean" or objective is None:
-        return mean.norm()
-    function = objective if kind == "exact" else objective.subset(min(probe_samples, objective.samples))
-    function()
+        decayed, decays = decays_of(optimizer.first, optimizer.decoupled_decay)
+        return optimizer.mean.norm(lambda mean: add_gradient_(mean, optimizer.trainable, decayed, decays))
+    part = objective if kind == "exact" else objective.subset(min(optimizer.probe_samples, objective.samples))
+    optimizer.second_function(part)()
     grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in objective.parameters]
     norm = vectors.norm(vectors.locals_of(grads), vectors.shard_groups(objective.parameters))
     objective.zero_grad()
@@ -39,12 +44,13 @@ def observe(optimizer: TwoPhase, loss: float | None, gradient_norm: float | None
     """
     objective, scale = optimizer.objective, None
     if optimizer.phase == "first":
-        found = optimizer.mean.loss() if loss is None else float(loss)
+        added = penalty(*decays_of(optimizer.first, optimizer.decoupled_decay))
+        found = optimizer.mean.loss() + added if loss is None else float(loss)
         if gradient_norm is not None:
             norm, kind = float(gradient_norm), "given"
         else:
             kind = optimizer.gradient_norm
-            norm = measured_norm(kind, optimizer.mean, objective, optimizer.probe_samples)
+            norm = measured_norm(optimizer)
         scale = optimizer.mean.noise_scale(objective.samples if objective is not None else None)
     else:
         found = float(optimizer.second.scalars.get("loss", math.nan)) if loss is None else float(loss)

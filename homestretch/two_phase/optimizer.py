@@ -17,8 +17,9 @@ from homestretch.objective.dataset import Objective
 from homestretch.resort import MeasuredResort, Race, Resort
 from homestretch.swap import GradientNormPeak, SwapRule
 from homestretch.two_phase import state as state_format
+from homestretch.two_phase.averages import use_training_weights
 from homestretch.two_phase.gradient_norm import KINDS, RunningMean
-from homestretch.two_phase.hand_over import Second, SecondPhase, second_function, use_training_weights
+from homestretch.two_phase.hand_over import Second, SecondPhase, second_function
 from homestretch.two_phase.journal import Iterations
 from homestretch.two_phase.measure import observe
 from homestretch.two_phase.transitions import after_first_epoch, after_second_epoch
@@ -102,9 +103,9 @@ class TwoPhase(Optimizer):
         self.gradient_norm = gradient_norm
         self.probe_samples = probe_samples
         self.decoupled_decay = decoupled_decay
-        self._trainable: list[Tensor] = [p for g in first.param_groups for p in g["params"] if p.requires_grad]
-        self.convex = SecondPhase(second, self._trainable, objective)
-        self.mean = RunningMean(self._trainable)
+        self.trainable: list[Tensor] = [p for g in first.param_groups for p in g["params"] if p.requires_grad]
+        self.convex = SecondPhase(second, self.trainable, objective)
+        self.mean = RunningMean(self.trainable)
         self._iterations = Iterations()
         self._share_groups()
         use_training_weights(first)
@@ -174,7 +175,7 @@ class TwoPhase(Optimizer):
 
     def second_function(self, closure: Any) -> Any:
         """What the convex phase minimises: the closure, with a weight decay of ``first`` that is part of the loss."""
-        return second_function(closure, self.first, self._trainable, self.decoupled_decay)
+        return second_function(closure, self.first, self.trainable, self.decoupled_decay)
 
     # --- state ---
 

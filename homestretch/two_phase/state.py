@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 if TYPE_CHECKING:
     from homestretch.two_phase.optimizer import TwoPhase
 
@@ -47,7 +49,9 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     about = groups[0][_KEY]
     first_state = {k: {n: v for n, v in entry.items() if not n.startswith(_PREFIX)} for k, entry in packed["state"].items()}
     first_groups = [{k: v for k, v in g.items() if k != _KEY} for g in groups]
-    optimizer.first.load_state_dict({"state": {k: v for k, v in first_state.items() if v}, "param_groups": first_groups})
+    first_state = {k: v for k, v in first_state.items() if v}
+    optimizer.first.load_state_dict({"state": first_state, "param_groups": first_groups})
+    _keep_dtypes(optimizer, first_state)
     optimizer.phase = str(about["phase"])
     optimizer.epochs = int(about["epochs"])
     optimizer.swap_epoch = about["swap_epoch"]
@@ -63,6 +67,16 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
         }
         group = {**about["second"], "params": list(range(len(numbers)))}
         optimizer.second.load_state_dict({"state": second_state, "param_groups": [group]})
+
+
+def _keep_dtypes(optimizer: TwoPhase, saved: dict[int, dict[str, Any]]) -> None:
+    """Numbers as they were saved: torch casts them to the parameter's dtype, after which NAdam goes on by other roundings."""
+    everything = [p for g in optimizer.first.param_groups for p in g["params"]]
+    for number, entry in saved.items():
+        held = optimizer.first.state[everything[number]]
+        for name, value in entry.items():
+            if isinstance(value, Tensor) and value.ndim == 0 and held[name].dtype != value.dtype:
+                held[name] = value.to(held[name].device, copy=True)
 
 
 def _trainable_numbers(optimizer: TwoPhase) -> list[int]:

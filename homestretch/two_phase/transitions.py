@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from homestretch.decision import Decision
 from homestretch.swap import Observation
-from homestretch.two_phase.hand_over import decoupled_note, use_averaged_weights, use_training_weights
+from homestretch.two_phase.averages import averaged_weights, go_on_from_here, use_averaged_weights
+from homestretch.two_phase.hand_over import decoupled_note
 from homestretch.two_phase.journal import write_decision, write_event
 from homestretch.two_phase.probe import run_probe
 
@@ -21,7 +22,8 @@ def after_first_epoch(optimizer: TwoPhase, observation: Observation) -> Decision
     decision = optimizer.rule.observe(observation)
     write_decision(optimizer, decision)
     if decision.probe:
-        probe = run_probe(optimizer, decision)
+        with averaged_weights(optimizer.first):
+            probe = run_probe(optimizer, decision)
         decision = optimizer.rule.observe(replace(observation, cost=optimizer.meter.gradient_equivalents, probe=probe))
         write_decision(optimizer, decision)
     if decision.swap and optimizer.resort.may_swap():
@@ -57,7 +59,7 @@ def swap(optimizer: TwoPhase, decision: Decision) -> None:
 
 def go_back(optimizer: TwoPhase, decision: Decision) -> None:
     """The safe resort: the first optimizer goes on from the best point, with its state and its schedule."""
-    use_training_weights(optimizer.first)
+    go_on_from_here(optimizer.first)
     optimizer.phase = "first"
     optimizer.rule.reset()
     write_event(optimizer, "resort", decision.reason, decision.values)
