@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench-functions test test-slow check format clean
+.PHONY: help install demo bench-functions bench-swap test test-slow check format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -31,6 +31,9 @@ test-slow: $(INSTALLED)  ## the tests that take minutes
 
 bench-functions: $(INSTALLED)  ## side by side with peers on smooth test functions; QUICK=1 for a minute's worth
 	$(BIN)/python -m benchmarks.bench_functions
+
+bench-swap: $(INSTALLED)  ## swap rules against fixed swaps; QUICK=1 for a minute's worth, SCALE=tenth or full for more
+	$(BIN)/python -m benchmarks.bench_swap
 
 check: $(INSTALLED)  ## lint and types only
 	$(BIN)/ruff check .

@@ -101,8 +101,7 @@ class LeastSquares(ResidualProducts):
 
     def __call__(self) -> Tensor:
         """The loss as a 0-d float64 tensor; fills ``.grad`` of the parameters and of nothing else."""
-        for p in self.parameters:
-            p.grad = None
+        self.zero_grad()
         with torch.enable_grad():
             terms = self.term_tensors()
         # The seeds are the loss's derivatives in the residuals: no graph for the squares and their sum.
@@ -142,6 +141,11 @@ class LeastSquares(ResidualProducts):
     def minibatches(self, epoch: int) -> Iterator[LeastSquares]:
         """The closures of one epoch: only this one, as all residuals are one batch."""
         yield self
+
+    def zero_grad(self) -> None:
+        """Drop all gradients of the trainable parameters."""
+        for p in self.parameters:
+            p.grad = None
 
     def check_deterministic(self) -> None:
         """Evaluate twice.

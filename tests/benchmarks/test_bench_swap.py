@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import bench_swap, results_io
+from benchmarks.results_io import COLUMNS, Cache, read_table
+from benchmarks.swap import FIXED_SHARES, REPLAYED, live_methods
+from benchmarks.swap.cells import SCALES, images, science
+from benchmarks.swap.report import against, verdict, write_report
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """The benchmark on two tiny cells, writing where nothing else lies."""
+    cells = [science("zoo-sin-64", 100.0, 1), images("digits", "vit-nomlp-wkewq-wvwo", 5, 1, None, rows=32, batch=16)]
+    monkeypatch.setitem(SCALES, "quick", lambda folder: cells)
+    monkeypatch.setattr(results_io, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(bench_swap, "Cache", lambda name: Cache(name, tmp_path / "cache"))
+    monkeypatch.setattr(bench_swap, "CACHE", tmp_path / "cache")
+    return tmp_path
+
+
+def test_writes_a_tidy_table_resumes_and_reports(small, monkeypatch):
+    bench_swap.main(["--scale", "quick"])
+    table = small / "results" / "swap-quick.tsv"
+    rows = read_table(table)
+    assert tuple(rows[0])[: len(COLUMNS)] == COLUMNS
+    methods = 1 + len(FIXED_SHARES) + len(REPLAYED) + len(live_methods())
+    assert len(rows) == 2 * methods - 1  # noise-scale needs mini-batches
+    assert min(float(row["regret"]) for row in rows if row["method"].startswith("fixed")) == 0.0
+    budgets = {"zoo-sin-64": 100.0, "digits/vit-nomlp-wkewq-wvwo": 5.0}
+    assert all(float(row["gradient_equivalents"]) <= budgets[row["problem"]] + 1e-6 for row in rows)
+
+    def no_run(*_):
+        raise AssertionError("a cached run was made again")
+
+    for name in ("first_phase", "swapped_run", "live_run"):
+        monkeypatch.setattr(bench_swap, name, no_run)
+    bench_swap.main(["--scale", "quick"])
+    assert read_table(table) == rows
+
+    write_report(table, small / "docs")
+    page = (small / "docs" / "swap-quick.md").read_text()
+    assert all(f"`{row['method']}`" in page for row in rows)
+    assert "mean nothing" in page
+    assert (small / "docs" / "swap-quick-regret.png").stat().st_size > 1000
+
+
+def test_problems_that_need_data_are_left_out_and_named(capsys, monkeypatch):
+    found = bench_swap.found_cells("small", None, None)
+    assert all(cell.needs is None for cell in found)
+    assert "mnist/vit-nomlp" in capsys.readouterr().out
+
+
+def test_an_unknown_problem_is_named():
+    with pytest.raises(SystemExit, match="no such problem in scale quick: nope"):
+        bench_swap.found_cells("quick", None, ["nope"])
+
+
+def rows_of(default, adam, regret):
+    common = {"problem": "a", "seed": "0"}
+    return [
+        {**common, "method": "default", "loss": str(default), "regret": str(regret)},
+        {**common, "method": "adam", "loss": str(adam), "regret": "0"},
+    ]
+
+
+@pytest.mark.parametrize(("default", "regret", "reached"), [(1.0, 0.05, 3), (1.2, 0.3, 1), (1.2, 0.9, 0)])
+def test_the_verdict_says_which_targets_are_reached(default, regret, reached):
+    rows = rows_of(default, 1.0, regret)
+    assert against(rows) == {"a": [default]}
+    assert verdict(rows).count("| yes |") == reached
