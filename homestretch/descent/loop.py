@@ -107,6 +107,17 @@ class Descent(CurrentPoint):
         self.scalars["elapsed"] = float(self.scalars["elapsed"]) + time.perf_counter() - started
         return self._sign * float(self.scalars["loss"])
 
+    @torch.no_grad()
+    def evaluate(self, closure: Callable[[], Any]) -> float:
+        """The loss at the current point; the next :meth:`step` uses it, so that it costs nothing more."""
+        self._refuse_scaler()
+        self._bind()
+        function = self._functions.of(closure, self.parameters)
+        spent = function.meter.gradient_equivalents
+        self._current(function)
+        self.scalars["spent"] = float(self.scalars["spent"]) + function.meter.gradient_equivalents - spent
+        return self._sign * float(self.scalars["loss"])
+
     def minimize(self, closure: Callable[[], Any], iterations: int) -> float:
         """Make up to ``iterations`` steps, fewer if the loop stops; returns the loss."""
         if iterations < 1:

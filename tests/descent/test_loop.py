@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import rosen, rosen_der
 from torch import nn
 
-from homestretch import LBFGS, ConjugateGradient, Descent, GoldenSection, StopReason
+from homestretch import LBFGS, ConjugateGradient, Descent, GoldenSection, Objective, StopReason
 from homestretch.cost import CostMeter
 from homestretch.errors import NonFiniteError
 
@@ -198,3 +198,18 @@ def test_is_a_torch_optimizer_with_a_direction_and_a_search():
     assert isinstance(optimizer, torch.optim.Optimizer)
     assert isinstance(optimizer, Descent)
     assert optimizer.limits.gradient_tolerance == 0.0
+
+
+def test_evaluate_gives_the_loss_that_the_next_step_starts_from_for_no_more():
+    results = []
+    for evaluated in (True, False):
+        model = nn.Linear(2, 1).double()
+        with torch.no_grad():
+            model.weight.fill_(1.0), model.bias.fill_(0.5)
+        objective = Objective(model, nn.functional.mse_loss, (torch.eye(2).double(), torch.zeros(2, 1).double()))
+        optimizer = LBFGS(model.parameters())
+        if evaluated:
+            assert optimizer.evaluate(objective) == pytest.approx(2.25)
+            assert objective.meter.gradient_equivalents == 1.0
+        results.append((optimizer.step(objective), objective.meter.gradient_equivalents, optimizer.scalars["spent"]))
+    assert results[0] == results[1]
