@@ -1,0 +1,141 @@
+"""The contract of all policies on going back: what they are told, and what they remember."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from homestretch import arguments, trend
+from homestretch.decision import Decision
+from homestretch.memory import Remembering
+
+Trace = Sequence[tuple[float, float]]
+"""Points (gradient-equivalents since the common start, loss over all the data), in order."""
+
+_LEAST_POINTS = 4  # first-phase epochs that make a trend
+
+
+@dataclass
+class ResortMemory:
+    """Records of both phases and how often they changed hands.
+
+    Attributes:
+        first_costs: Cost after each epoch of the first phase.
+        first_losses: Loss of each.
+        cost: Cost at the last swap; below 0 before it.
+        loss: Loss there.
+        budget: Planned cost of the run; ``None`` if its end is open.
+        power: The power a of the first phase at the swap; ``None`` if it is not known.
+        lowest: Lowest loss since.
+        steps: Steps of the convex phase since.
+        returns: How often it went back.
+        waited: Epochs of the first phase since it last went back.
+    """
+
+    first_costs: list[float] = field(default_factory=list)
+    first_losses: list[float] = field(default_factory=list)
+    cost: float = -1.0
+    loss: float = 0.0
+    budget: float | None = None
+    power: float | None = None
+    lowest: float = 0.0
+    steps: int = 0
+    returns: int = 0
+    waited: int = 0
+
+
+class Resort(Remembering, ABC):
+    """A policy on going back. In its decisions ``swap`` means: change the phase, back to the first.
+
+    Args:
+        retry_after: Epochs of the first phase after which the swap rule is asked again, twice as many after each further
+            return; ``None`` for never.
+    """
+
+    Memory = ResortMemory
+    memory: ResortMemory
+
+    def __init__(self, retry_after: int | None = None) -> None:
+        super().__init__()
+        self.retry_after = None if retry_after is None else arguments.count("retry_after", retry_after)
+
+    def observe_first(self, cost: float, loss: float) -> None:
+        """Take in an epoch of the first phase: total cost so far and the epoch's loss."""
+        memory = self.memory
+        memory.waited += 1
+        memory.first_costs.append(cost)
+        memory.first_losses.append(loss)
+
+    def swapped(self, cost: float, epoch: int, loss: float | None = None, budget: float | None = None) -> None:
+        """The convex phase begins.
+
+        Args:
+            cost: Total cost so far.
+            epoch: Number of the last epoch, for the error message.
+            loss: Loss over all the data at the swap; the last epoch's mean if it is not known, which is higher as a rule.
+            budget: Planned cost of the whole run, if it is known.
+        """
+        memory = self.memory
+        if loss is None:
+            if not memory.first_losses:
+                raise ValueError(f"no epoch of the first phase was observed before the swap after epoch {epoch}: give loss")
+            loss = memory.first_losses[-1]
+        memory.cost, memory.loss, memory.lowest, memory.steps = cost, loss, loss, 0
+        memory.budget, memory.power = budget, self._first_phase_power()
+
+    def observe_second(self, cost: float, loss: float, failure: str | None = None) -> Decision:
+        """Take in a step of the convex phase and decide whether to go back.
+
+        Args:
+            cost: Total cost so far.
+            loss: Loss over all the data after the step.
+            failure: What went wrong (a failed search, a NaN); ``None`` if nothing did.
+        """
+        if self.memory.cost < 0.0:
+            raise ValueError("observe_second was called before swapped: tell the resort where the convex phase began")
+        self.memory.steps += 1
+        decision = self.judge(cost, loss, failure)
+        if decision.swap:
+            self._return()
+        elif loss < self.memory.lowest:
+            self.memory.lowest = loss
+        return decision
+
+    def may_swap(self) -> bool:
+        """Whether the swap rule may be asked: always before the first return, then as ``retry_after`` says."""
+        if self.memory.returns == 0:
+            return True
+        return self.retry_after is not None and self.memory.waited >= self.retry_after * 2 ** (self.memory.returns - 1)
+
+    def _return(self) -> None:
+        """Begin the first phase's record anew: its trend is not that of before the convex phase."""
+        self.memory = ResortMemory(returns=self.memory.returns + 1)
+
+    def _first_phase_power(self) -> float | None:
+        """The power a of the first phase's fall, not below 0; ``None`` without enough epochs, or if a loss is not positive."""
+        costs, losses = self.memory.first_costs, self.memory.first_losses
+        if len(costs) < _LEAST_POINTS:
+            return None
+        recent = trend.last_doubling(costs, _LEAST_POINTS)
+        if min(losses[recent]) <= 0.0 or costs[recent][0] <= 0.0:
+            return None
+        return max(trend.exponent(costs[recent], losses[recent]), 0.0)
+
+    @abstractmethod
+    def judge(self, cost: float, loss: float, failure: str | None) -> Decision:
+        """Decide on a step of the convex phase."""
+
+    def decide(self, back: bool, reason: str, **values: float) -> Decision:
+        """The decision to go back or not."""
+        return Decision(swap=back, reason=reason, rule=self.name, values=values)
+
+
+class NoResort(Resort):
+    """Stay in the convex phase, whatever happens."""
+
+    name = "no-resort"
+
+    def judge(self, cost: float, loss: float, failure: str | None) -> Decision:
+        """Always no."""
+        return self.decide(False, f"this run does not go back{f' ({failure})' if failure else ''}")

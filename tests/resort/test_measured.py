@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+
+import pytest
+
+from homestretch.resort import MeasuredResort
+
+BUDGET = 200.0
+
+
+@dataclass
+class World:
+    """The first phase falls by a power law; the convex phase starts slowly and then follows another, down to a share of its start.
+
+    Going back, the first phase goes on from the best loss as it would from its own point with that loss.
+    """
+
+    power: float
+    convex_power: float
+    slow: float = 0.0
+    floor: float = 0.0
+
+    def first(self, cost: float) -> float:
+        return cost**-self.power
+
+    def convex(self, start: float, spent: float) -> float:
+        """Nothing for ``slow`` gradient-equivalents, then a power law on a clock that began with the swap."""
+        moving = max(spent - self.slow, 0.0)
+        return self.first(start) * max((1.0 + moving / 5.0) ** -self.convex_power, self.floor)
+
+    def run(self, start: float, step: float = 1.2) -> tuple[float, float | None]:
+        """The final loss with the resort, and the cost at which it went back."""
+        resort = MeasuredResort()
+        for c in range(1, int(start) + 1):
+            resort.observe_first(float(c), self.first(c))
+        resort.swapped(start, int(start), budget=BUDGET)
+        cost, loss = start, self.first(start)
+        while cost < BUDGET:
+            cost += step
+            loss = self.convex(start, cost - start)
+            if resort.observe_second(cost, loss).swap:
+                clock = loss ** (-1.0 / self.power)
+                return self.first(clock + max(BUDGET - cost, 0.0)), cost
+        return loss, None
+
+
+LOSING = {
+    "stands still": World(1.5, 0.0),
+    "crawls": World(1.5, 0.05),
+    "slow, then slower than the first": World(2.0, 0.3, slow=4.0),
+    "gains, then stands still": World(1.5, 1.5, floor=0.5),
+    "slow first phase": World(0.5, 0.05),
+    "fast first phase": World(4.0, 0.5),
+}
+WINNING = {
+    "faster at once": World(1.5, 2.0),
+    "slow start of 4": World(1.5, 2.5, slow=4.0),
+    "slow start of 2 against a fast first phase": World(2.5, 4.0, slow=2.0),
+    "first phase stands still": World(0.01, 0.5, slow=30.0),
+}
+
+
+@pytest.mark.parametrize("start", [20.0, 60.0, 120.0])
+@pytest.mark.parametrize("world", LOSING.values(), ids=LOSING)
+def test_bounded_regret_where_the_convex_phase_loses(world, start):
+    final, back = world.run(start)
+    overshoot = (1.0 - 1.2 / BUDGET) ** -world.power  # the lag is seen after a step, not within it
+    assert final <= 1.05 * overshoot * world.first(BUDGET)
+    assert back is not None
+
+
+@pytest.mark.parametrize("start", [60.0, 120.0])
+@pytest.mark.parametrize("world", WINNING.values(), ids=WINNING)
+def test_stays_where_the_convex_phase_wins(world, start):
+    final, back = world.run(start)
+    assert back is None
+    assert final < world.first(BUDGET)
+
+
+def test_goes_back_at_the_lag_that_the_allowance_permits(swapped):
+    resort = swapped(MeasuredResort(allowance=0.1), power=2.0)
+    allowed = BUDGET * (1.0 - 1.1**-0.5)
+    costs = [20.0 + 0.5 * i for i in range(1, 40)]
+    back = next(c for c in costs if resort.observe_second(c, 20.0**-2).swap)
+    assert back - 20.0 == pytest.approx(allowed, abs=0.5)
+    assert (BUDGET / (BUDGET - allowed)) ** 2 == pytest.approx(1.1)
+
+
+def test_without_a_budget_the_run_may_go_on_for_as_long_again(swapped):
+    resort = swapped(MeasuredResort(), budget=None)
+    decision = resort.observe_second(21.0, 1 / 20)
+    assert decision.values["allowed"] == pytest.approx(42.0 * (1.0 - 1.0 / 1.05))
+    assert (
+        decision.reason == "loss 0.05 is 1 gradient-equivalents behind the first phase's trend (power 1); 2 behind are allowed"
+    )
+
+
+@pytest.mark.parametrize("power", [0.7, 1.0, 2.0])
+def test_lag_is_exact_for_a_power_law(swapped, power):
+    resort = swapped(MeasuredResort(allowance=10.0), power)
+    assert resort.observe_second(30.0, 26.0**-power).values["lag"] == pytest.approx(4.0)
+    assert resort.observe_second(40.0, 60.0**-power).values["lag"] == pytest.approx(-20.0)
+
+
+def test_noise_in_the_first_phase_is_shrugged_off():
+    resort = MeasuredResort()
+    for c in range(1, 41):
+        resort.observe_first(float(c), c**-1.0 * (3.0 if c % 7 == 0 else 1.0))
+    resort.swapped(40.0, 40)
+    assert resort.memory.power == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "failure", "message"),
+    [
+        (
+            0.05,
+            "the line search failed",
+            "the line search failed; loss 0.05 is above what the first phase is forecast to reach",
+        ),
+        (math.nan, None, "the convex phase failed: its loss is nan"),
+        (math.inf, None, "its loss is inf"),
+        (0.5, None, "loss 0.5 is 10 times the lowest, 0.05"),
+    ],
+)
+def test_failures_lead_back_at_once(swapped, loss, failure, message):
+    decision = swapped(MeasuredResort()).observe_second(21.0, loss, failure)
+    assert decision.swap
+    assert message in decision.reason
+    assert decision.rule == "measured-resort"
+
+
+def test_a_stop_below_all_that_the_first_phase_would_reach_is_no_reason_to_go_back(swapped):
+    decision = swapped(MeasuredResort()).observe_second(60.0, 1 / 201, "only rounding is left")
+    assert not decision.swap
+    assert "is not above what the first phase is forecast to reach, 0.005" in decision.reason
+
+
+def test_a_failure_without_a_trend_leads_back(swapped):
+    assert swapped(MeasuredResort(), epochs=2).observe_second(3.0, 0.1, "the line search failed").swap
+
+
+def test_exact_loss_at_the_swap_is_the_reference():
+    resort = MeasuredResort()
+    for c in range(1, 21):
+        resort.observe_first(float(c), 1.0 / c)
+    resort.swapped(20.0, 20, loss=0.04)
+    assert resort.observe_second(21.0, 0.09).swap
+    assert resort.memory.returns == 1
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_no_trend_no_judgement(sign):
+    resort = MeasuredResort()
+    for c in range(1, 21):
+        resort.observe_first(float(c), sign * (1.0 + 0.01 * c))  # a first phase that climbs; losses that are negative
+    resort.swapped(20.0, 20)
+    assert not any(resort.observe_second(20.0 + c, sign * 1.2).swap for c in range(1, 50))
+
+
+def test_too_short_a_first_phase_is_not_judged(swapped):
+    resort = swapped(MeasuredResort(), epochs=2)
+    assert not any(resort.observe_second(2.0 + c, 0.5).swap for c in range(1, 50))
+
+
+@pytest.mark.parametrize("cut", [3, 22, 28])
+def test_resumed_resort_goes_on_exactly(cut):
+    def script(resort: MeasuredResort, start: int, end: int) -> list:
+        decisions = []
+        for i in range(start, end):
+            if i < 20:
+                resort.observe_first(i + 1.0, 1.0 / (i + 1.0))
+            elif i == 20:
+                resort.swapped(20.0, 20, budget=BUDGET)
+            else:
+                decisions.append(resort.observe_second(float(i), 0.05))
+        return decisions
+
+    alone = script(MeasuredResort(), 0, 30)
+    stopped, fresh = MeasuredResort(), MeasuredResort()
+    before = script(stopped, 0, cut)
+    fresh.load_state_dict(json.loads(json.dumps(stopped.state_dict())))
+    assert before + script(fresh, cut, 30) == alone
+    assert alone[-1].values["lag"] == pytest.approx(9.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"allowance": 0.0}, "allowance"), ({"spike": 1.0}, "spike must be above 1")]
+)
+def test_wrong_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        MeasuredResort(**settings)
