@@ -13,7 +13,7 @@ from homestretch.descent import (
 from homestretch.directions.nystrom import NystromPreconditioner
 from homestretch.objective import LeastSquares, Objective
 from homestretch.preconditioners import Diagonal, Identity
-from homestretch.resort import MeasuredResort, NoResort
+from homestretch.resort import MeasuredResort, NoResort, Race
 from homestretch.searches import Armijo, GoldenSection, HagerZhang, StrongWolfe
 from homestretch.swap import (
     AtEpoch,
@@ -28,7 +28,7 @@ from homestretch.swap import (
     Plateau,
 )
 from homestretch.training import FitResult, evaluate, fit
-from homestretch.two_phase import TwoPhase
+from homestretch.two_phase import Inspection, TwoPhase
 
 __version__ = "0.1.0"
 
@@ -49,6 +49,7 @@ __all__ = [
     "GradientNormPeak",
     "HagerZhang",
     "Identity",
+    "Inspection",
     "LeastSquares",
     "LevenbergMarquardt",
     "LiteralPeak",
@@ -60,6 +61,7 @@ __all__ = [
     "NystromPreconditioner",
     "Objective",
     "Plateau",
+    "Race",
     "SelfScaledBroyden",
     "StopReason",
     "StrongWolfe",

@@ -14,7 +14,7 @@ from torch.nn.functional import mse_loss
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from homestretch import LBFGS, AtEpoch, ConjugateGradient, MeasuredResort, NoResort, evaluate, fit
+from homestretch import LBFGS, AtEpoch, ConjugateGradient, NoResort, evaluate, fit
 from homestretch.errors import CheckpointError
 from homestretch.history import EpochRecord, EventRecord, History
 
@@ -139,9 +139,9 @@ def test_a_resumed_run_equals_the_run_left_alone(second, killed_after, tmp_path)
     assert [r.loss for r in read.of(EpochRecord)] == losses_of(reference)
 
 
-def test_a_run_resumed_after_a_resort_equals_the_run_left_alone(tmp_path):
+def test_a_run_resumed_after_a_resort_equals_the_run_left_alone(tmp_path, return_after):
     def options():
-        resort = MeasuredResort(grace=0, patience=1, window=2, margin=1e9, retry_after=3)
+        resort = return_after(4, retry_after=3)
         return settings(resort=resort, rule=AtEpoch(6))
 
     reference = fit(network(), mse_loss, data(), epochs=24, out=tmp_path / "alone", **options())

@@ -67,4 +67,5 @@ def observe(optimizer: TwoPhase, loss: float | None, gradient_norm: float | None
         noise_scale=scale,
         samples=objective.samples if objective is not None else None,
         learning_rate=None if rate is None else float(rate),
+        step=optimizer.first_steps,
     )

@@ -20,6 +20,7 @@ from homestretch.two_phase import state as state_format
 from homestretch.two_phase.averages import use_training_weights
 from homestretch.two_phase.gradient_norm import KINDS, RunningMean
 from homestretch.two_phase.hand_over import Second, SecondPhase, second_function
+from homestretch.two_phase.inspection import Inspection, as_inspection
 from homestretch.two_phase.journal import Iterations
 from homestretch.two_phase.measure import observe
 from homestretch.two_phase.transitions import after_first_epoch, after_second_epoch
@@ -46,6 +47,10 @@ class TwoPhase(Optimizer):
         second: ``"auto"``, a Descent over the same parameters, or a function that makes one from a list of them.
         rule: When to swap; the guarded gradient-norm peak by default.
         resort: When to go back; by default when the convex phase makes less progress for its cost than the first phase did.
+            A :class:`~homestretch.resort.Race` lets both phases run before one goes on.
+        evidence: ``"record"`` the curvature at a proposed swap, ``"wait"`` with the swap until it speaks for convexity,
+            ``None`` for neither, or an :class:`~homestretch.two_phase.inspection.Inspection` with its own bounds on the
+            price, by default 1 % of the budget (of the cost so far without one) for each look.
         gradient_norm: ``"running-mean"`` (free), ``"probe"`` (a fixed sample) or ``"exact"`` (costs a pass).
         probe_samples: Size of the fixed sample for ``"probe"``.
         budget: Planned cost of the whole run in gradient-equivalents, for rules that ask.
@@ -67,6 +72,7 @@ class TwoPhase(Optimizer):
         second: Second = "auto",
         rule: SwapRule | None = None,
         resort: Resort | None = None,
+        evidence: str | Inspection | None = "record",
         gradient_norm: str = "running-mean",
         probe_samples: int = 512,
         budget: float | None = None,
@@ -78,10 +84,8 @@ class TwoPhase(Optimizer):
             raise ValueError(f"gradient_norm must be one of {KINDS}, got {gradient_norm!r}")
         if gradient_norm != "running-mean" and objective is None:
             raise ValueError(f"gradient_norm={gradient_norm!r} needs an objective to evaluate")
-        if isinstance(resort, Race):
-            raise ValueError(
-                "resort: TwoPhase does not run races, it only measures; use MeasuredResort, or call Race.settle yourself"
-            )
+        if isinstance(resort, Race) and objective is None:
+            raise ValueError("resort: a Race runs both phases by itself and needs an objective for it; use MeasuredResort")
         if decoupled_decay not in _DECAY_CHOICES:
             raise ValueError(f"decoupled_decay must be one of {_DECAY_CHOICES}, got {decoupled_decay!r}")
         super().__init__(params, {})
@@ -95,8 +99,13 @@ class TwoPhase(Optimizer):
         self.history = history if history is not None else History()
         self.budget = budget
         self.metrics = metrics
+        self.inspection = as_inspection(evidence)
+        if objective is None and self.inspection is not None and self.inspection.mode == "wait":
+            raise ValueError("evidence='wait' needs an objective to take Hessian products of")
         self.phase = "first"
         self.epochs = 0
+        self.first_epochs = 0
+        self.first_steps = 0
         self.swap_epoch: int | None = None
         self.swap_reason = ""
         self.meter = objective.meter if objective is not None else CostMeter()
@@ -107,7 +116,7 @@ class TwoPhase(Optimizer):
         self.convex = SecondPhase(second, self.trainable, objective)
         self.mean = RunningMean(self.trainable)
         self._iterations = Iterations()
-        self._share_groups()
+        self.share_groups()
         use_training_weights(first)
 
     @property
@@ -163,9 +172,12 @@ class TwoPhase(Optimizer):
         self.epochs += 1
         if self.objective is None and self.phase == "first":
             self.meter.count_gradient()
+        self.first_epochs += self.phase == "first"
         observation = observe(self, loss, gradient_norm)
         decision = after_first_epoch(self, observation) if self.phase == "first" else after_second_epoch(self, observation)
         self.mean.reset()
+        if self.inspection is not None:
+            self.inspection.end_epoch()
         return decision
 
     def prepare_second(self) -> Descent:
@@ -190,7 +202,6 @@ class TwoPhase(Optimizer):
             ValueError: If the state was not saved from a TwoPhase.
         """
         state_format.load(self, state_dict)
-        self._share_groups()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters to both phases."""
@@ -201,6 +212,9 @@ class TwoPhase(Optimizer):
     # --- inside ---
 
     def _first_step(self, closure: Callable[[], Any] | None) -> Any:
+        if self.inspection is not None and not len(self.mean):
+            self.inspection.begin_epoch(self)
+        self.first_steps += 1
         if closure is None:
             self.mean.add(None)
             return self.first.step()
@@ -217,7 +231,7 @@ class TwoPhase(Optimizer):
 
         return self.first.step(watched)
 
-    def _share_groups(self) -> None:
+    def share_groups(self) -> None:
         """This optimizer's groups and state are the first optimizer's, so that schedules may hold either."""
         self.param_groups = self.first.param_groups
         self.state = self.first.state

@@ -31,7 +31,7 @@ def run_probe(optimizer: TwoPhase, decision: Decision) -> ProbeResult:
     trace: list[tuple[float, float]] = []
     failure = ""
     try:
-        start = float(function())
+        start = second.evaluate(function)
         while objective.meter.gradient_equivalents - before < allowed and second.stop_reason is None:
             loss = float(second.step(function) or 0.0)
             trace.append((objective.meter.gradient_equivalents - before, loss))

@@ -25,10 +25,13 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
     about: dict[str, Any] = {
         "phase": optimizer.phase,
         "epochs": optimizer.epochs,
+        "first_epochs": optimizer.first_epochs,
+        "first_steps": optimizer.first_steps,
         "swap_epoch": optimizer.swap_epoch,
         "swap_reason": optimizer.swap_reason,
         "rule": optimizer.rule.state_dict(),
         "resort": optimizer.resort.state_dict(),
+        "inspection": optimizer.inspection.state_dict() if optimizer.inspection is not None else None,
         "meter": optimizer.meter.state_dict(),
     }
     if optimizer.phase == "second":
@@ -49,15 +52,17 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     about = groups[0][_KEY]
     first_state = {k: {n: v for n, v in entry.items() if not n.startswith(_PREFIX)} for k, entry in packed["state"].items()}
     first_groups = [{k: v for k, v in g.items() if k != _KEY} for g in groups]
-    first_state = {k: v for k, v in first_state.items() if v}
-    optimizer.first.load_state_dict({"state": first_state, "param_groups": first_groups})
-    _keep_dtypes(optimizer, first_state)
+    load_first(optimizer, {"state": {k: v for k, v in first_state.items() if v}, "param_groups": first_groups})
     optimizer.phase = str(about["phase"])
     optimizer.epochs = int(about["epochs"])
+    optimizer.first_epochs = int(about["first_epochs"])
+    optimizer.first_steps = int(about["first_steps"])
     optimizer.swap_epoch = about["swap_epoch"]
     optimizer.swap_reason = str(about["swap_reason"])
     optimizer.rule.load_state_dict(about["rule"])
     optimizer.resort.load_state_dict(about["resort"])
+    if optimizer.inspection is not None and about["inspection"] is not None:
+        optimizer.inspection.load_state_dict(about["inspection"])
     optimizer.meter.load_state_dict(about["meter"])
     if "second" in about:
         numbers = _trainable_numbers(optimizer)
@@ -67,6 +72,13 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
         }
         group = {**about["second"], "params": list(range(len(numbers)))}
         optimizer.second.load_state_dict({"state": second_state, "param_groups": [group]})
+
+
+def load_first(optimizer: TwoPhase, saved: dict[str, Any]) -> None:
+    """Put the first optimizer back to a state of its own, bit for bit."""
+    optimizer.first.load_state_dict(saved)
+    _keep_dtypes(optimizer, saved["state"])
+    optimizer.share_groups()
 
 
 def _keep_dtypes(optimizer: TwoPhase, saved: dict[int, dict[str, Any]]) -> None:

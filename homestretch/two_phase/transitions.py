@@ -6,19 +6,36 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from homestretch.decision import Decision
+from homestretch.descent import StopReason
+from homestretch.resort import Race
 from homestretch.swap import Observation
 from homestretch.two_phase.averages import averaged_weights, go_on_from_here, use_averaged_weights
 from homestretch.two_phase.hand_over import decoupled_note
 from homestretch.two_phase.journal import write_decision, write_event
 from homestretch.two_phase.probe import run_probe
+from homestretch.two_phase.race import run_race
 
 if TYPE_CHECKING:
     from homestretch.two_phase.optimizer import TwoPhase
 
+_DONE = (StopReason.GRADIENT_ZERO, StopReason.GRADIENT_SMALL, StopReason.TARGET, StopReason.BUDGET, StopReason.SECONDS)
+
 
 def after_first_epoch(optimizer: TwoPhase, observation: Observation) -> Decision:
-    """Ask the swap rule, give it the probe it may want, and swap if it says so and the resort lets it."""
+    """Ask the swap rule, give it the probe it may want, and swap if it says so and the resort and the evidence let it."""
     optimizer.resort.observe_first(observation.cost, observation.loss)
+    decision = _ask(optimizer, observation)
+    if decision.swap and optimizer.resort.may_swap():
+        return propose(optimizer, decision)
+    return decision
+
+
+def _ask(optimizer: TwoPhase, observation: Observation) -> Decision:
+    """The rule's decision on an epoch; a proposal that waits for the evidence stands."""
+    inspection = optimizer.inspection
+    if inspection is not None and inspection.waiting:
+        optimizer.rule.watch(observation)
+        return Decision(swap=True, reason=inspection.memory.proposal, rule=optimizer.rule.name)
     decision = optimizer.rule.observe(observation)
     write_decision(optimizer, decision)
     if decision.probe:
@@ -26,15 +43,13 @@ def after_first_epoch(optimizer: TwoPhase, observation: Observation) -> Decision
             probe = run_probe(optimizer, decision)
         decision = optimizer.rule.observe(replace(observation, cost=optimizer.meter.gradient_equivalents, probe=probe))
         write_decision(optimizer, decision)
-    if decision.swap and optimizer.resort.may_swap():
-        swap(optimizer, decision)
     return decision
 
 
 def after_second_epoch(optimizer: TwoPhase, observation: Observation) -> Decision:
     """Ask the resort, and go back if it says so."""
     stop = optimizer.second.stop_reason
-    failure = None if stop is None else f"the convex phase stopped: {stop.value}"
+    failure = None if stop is None or stop in _DONE else f"the convex phase stopped: {stop.value}"
     decision = optimizer.resort.observe_second(observation.cost, observation.loss, failure)
     if decision.swap:
         write_decision(optimizer, decision)
@@ -42,19 +57,39 @@ def after_second_epoch(optimizer: TwoPhase, observation: Observation) -> Decisio
     return decision
 
 
-def swap(optimizer: TwoPhase, decision: Decision) -> None:
-    """Begin the convex phase from the current point with what the first optimizer has learned."""
-    averaged = use_averaged_weights(optimizer.first)
+def propose(optimizer: TwoPhase, proposal: Decision) -> Decision:
+    """Carry out a proposed swap unless the evidence or a race is against it; returns the last word on it."""
+    decision = proposal
+    if optimizer.inspection is not None:
+        with averaged_weights(optimizer.first):
+            decision = optimizer.inspection.look(optimizer, proposal)
+    if not decision.swap:
+        return decision
     if optimizer.objective is not None:
         optimizer.objective.check_deterministic()
-    taken = optimizer.convex.start(optimizer.first)
+    race = run_race(optimizer, optimizer.resort) if isinstance(optimizer.resort, Race) else None
+    if race is not None and race.swap:
+        optimizer.rule.reset()
+        return replace(race, swap=False)
+    _begin_second(optimizer, decision, raced=race is not None)
+    return decision
+
+
+def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> None:
+    """Begin the convex phase with what the first optimizer has learned; after a race, go on with it from where that ended."""
+    averaged = not raced and use_averaged_weights(optimizer.first)
+    taken = "it goes on from the end of the race" if raced else optimizer.convex.start(optimizer.first)
+    loss = None
+    if optimizer.objective is not None:
+        loss = optimizer.second.evaluate(optimizer.second_function(optimizer.objective))
     optimizer.phase = "second"
     optimizer.swap_epoch, optimizer.swap_reason = optimizer.epochs, decision.reason
     notes = [decision.reason, f"method: {type(optimizer.second).__name__} ({optimizer.convex.reason})", taken]
     notes += ["the first optimizer's averaged weights are the starting point"] if averaged else []
     notes += [note for note in [decoupled_note(optimizer.first, optimizer.decoupled_decay)] if note]
-    write_event(optimizer, "swap", "; ".join(notes), decision.values)
-    optimizer.resort.swapped(optimizer.meter.gradient_equivalents, optimizer.epochs)
+    values = dict(decision.values) if loss is None else {**decision.values, "exact_loss": loss}
+    write_event(optimizer, "swap", "; ".join(notes), values)
+    optimizer.resort.swapped(optimizer.meter.gradient_equivalents, optimizer.epochs, loss, optimizer.budget)
 
 
 def go_back(optimizer: TwoPhase, decision: Decision) -> None:

@@ -37,7 +37,7 @@ def test_a_run_writes_everything_and_says_where(call, tmp_path):
     assert str(out / "summary.md") in text
     assert "swap after epoch 2" in text
     history = History.read(out / RECORD)
-    assert [r.name for r in history.of(EventRecord)] == ["swap", "stop"]
+    assert [r.name for r in history.of(EventRecord)] == ["evidence", "swap", "stop"]
     assert history.of(IterationRecord)
     names = {p.name for p in out.iterdir()}
     kinds = {f"{kind}.parquet" for kind in ("epoch", "iteration", "decision", "event")}

@@ -13,7 +13,7 @@ from torch import nn, optim
 from torch.nn.functional import mse_loss
 from torch.optim import lr_scheduler as schedules
 
-from homestretch import LBFGS, AtEpoch, MeasuredResort, NoResort, Objective, TwoPhase, fit
+from homestretch import LBFGS, AtEpoch, NoResort, Objective, TwoPhase, fit
 from homestretch.history import EpochRecord, EventRecord
 
 WITH_MOMENTS = {
@@ -95,8 +95,8 @@ def test_averaged_weights_are_where_the_convex_phase_starts(name):
 
 
 @pytest.mark.parametrize("name", FIRST)
-def test_goes_on_after_a_resort(name):
-    resort = MeasuredResort(grace=0, patience=1, window=2, margin=1e9)
+def test_goes_on_after_a_resort(name, return_after):
+    resort = return_after(4)
     model, optimizer = setting(FIRST[name], rule=AtEpoch(5), resort=resort)
     run(optimizer, 5)
     for _ in range(12):

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from torch import nn
 from torch.nn.functional import mse_loss
 from torch.optim import SGD, Adam, AdamW
 
@@ -15,7 +14,6 @@ from homestretch import (
     ConjugateGradient,
     GoldenSection,
     LiteralPeak,
-    MeasuredResort,
     Never,
     NoResort,
     Objective,
@@ -23,37 +21,9 @@ from homestretch import (
 )
 from homestretch.errors import NonFiniteError, UnsupportedError
 from homestretch.history import DecisionRecord, EpochRecord, EventRecord, IterationRecord
-from homestretch.resort import Race
 
 
-def network():
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)).double()
-
-
-def data(count=60):
-    generator = torch.Generator().manual_seed(2)
-    inputs = torch.randn(count, 3, generator=generator, dtype=torch.float64)
-    return inputs, torch.stack([inputs.prod(1), inputs.sin().sum(1)], 1)
-
-
-def setting(first=Adam, rate=1e-2, **options):
-    model = network()
-    objective = Objective(model, mse_loss, data(), batch_size=16)
-    options.setdefault("rule", AtEpoch(3))
-    options.setdefault("resort", NoResort())
-    options.setdefault("second", LBFGS)
-    optimizer = TwoPhase(model.parameters(), objective, first=first(model.parameters(), lr=rate), **options)
-    return model, objective, optimizer
-
-
-def run(optimizer, epochs):
-    for _ in range(epochs):
-        for closure in optimizer.epoch():
-            optimizer.step(closure)
-
-
-def test_the_three_lines_train_in_two_phases():
+def test_the_three_lines_train_in_two_phases(setting, run):
     _model, objective, optimizer = setting()
     run(optimizer, 8)
     phases = [r.phase for r in optimizer.history.of(EpochRecord)]
@@ -66,7 +36,7 @@ def test_the_three_lines_train_in_two_phases():
     assert next(e for e in optimizer.history.of(EventRecord) if e.name == "swap").message
 
 
-def test_the_first_phase_is_the_first_optimizer_bit_for_bit():
+def test_the_first_phase_is_the_first_optimizer_bit_for_bit(network, data, setting, run):
     model, _, optimizer = setting(rule=Never())
     run(optimizer, 4)
     plain = network()
@@ -78,9 +48,9 @@ def test_the_first_phase_is_the_first_optimizer_bit_for_bit():
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
 
 
-def algorithm_1(model, epochs, factor=0.9):
+def algorithm_1(model, data, epochs, factor=0.9):
     """The paper's Algorithm 1, written down once more from its pseudo-code."""
-    objective = Objective(model, mse_loss, data(), batch_size=16)
+    objective = Objective(model, mse_loss, data, batch_size=16)
     adam_optimizer = Adam(model.parameters(), lr=1e-2)
     cg = ConjugateGradient(model.parameters(), "polak-ribiere", GoldenSection())
     adam, gn_max, losses = True, 0.0, []
@@ -101,17 +71,17 @@ def algorithm_1(model, epochs, factor=0.9):
     return losses
 
 
-def test_the_literal_rule_is_algorithm_1():
+def test_the_literal_rule_is_algorithm_1(network, data, setting, run):
     _, _, optimizer = setting(rule=LiteralPeak(), second=lambda p: ConjugateGradient(p, "polak-ribiere", GoldenSection()))
     optimizer.second.adopt = lambda first: "nothing is taken over, as in the paper"
     run(optimizer, 12)
     assert optimizer.phase == "second"
     found = [r.loss for r in optimizer.history.of(EpochRecord)]
-    assert found == pytest.approx(algorithm_1(network(), 12), rel=1e-12)
+    assert found == pytest.approx(algorithm_1(network(), data(), 12), rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["running-mean", "probe", "exact"])
-def test_gradient_norms(kind):
+def test_gradient_norms(setting, run, kind):
     model, objective, optimizer = setting(rule=Never(), gradient_norm=kind, probe_samples=60)
     run(optimizer, 1)
     record = optimizer.history.of(EpochRecord)[0]
@@ -123,7 +93,7 @@ def test_gradient_norms(kind):
         assert record.gradient_norm == pytest.approx(norm, rel=1e-12)
 
 
-def test_an_ordinary_loop_with_plain_closures():
+def test_an_ordinary_loop_with_plain_closures(network, data):
     model = network()
     inputs, targets = data()
     optimizer = TwoPhase(
@@ -151,7 +121,7 @@ def test_an_ordinary_loop_with_plain_closures():
     assert losses[-1] < losses[1]
 
 
-def test_the_first_phase_works_without_a_closure():
+def test_the_first_phase_works_without_a_closure(network, data):
     model = network()
     inputs, targets = data()
     optimizer = TwoPhase(model.parameters(), first=Adam(model.parameters()), rule=AtEpoch(1), second=LBFGS)
@@ -163,8 +133,8 @@ def test_the_first_phase_works_without_a_closure():
         optimizer.step()
 
 
-def test_the_resort_goes_back_with_the_best_point_and_the_first_state():
-    _model, objective, optimizer = setting(rule=AtEpoch(6), resort=MeasuredResort(grace=0, patience=1, window=2, margin=1e9))
+def test_the_resort_goes_back_with_the_best_point_and_the_first_state(setting, run, return_after):
+    _model, objective, optimizer = setting(rule=AtEpoch(6), resort=return_after(4))
     run(optimizer, 6)
     steps = {id(p): float(s["step"]) for p, s in optimizer.first.state.items()}
     for _ in range(20):
@@ -180,7 +150,7 @@ def test_the_resort_goes_back_with_the_best_point_and_the_first_state():
     assert optimizer.history.of(EpochRecord)[-1].phase == "first"
 
 
-def test_probes_leave_the_parameters_alone_and_are_counted():
+def test_probes_leave_the_parameters_alone_and_are_counted(setting, run):
     _model, objective, optimizer = setting(rule=BudgetAware(opener=AtEpoch(1), probe_share=0.1, total_share=0.5), budget=40.0)
     while objective.meter.gradient_equivalents < 39.0:
         run(optimizer, 1)
@@ -190,7 +160,7 @@ def test_probes_leave_the_parameters_alone_and_are_counted():
     assert epochs[-1].gradient_equivalents > len(epochs)
 
 
-def test_a_probe_restores_bit_for_bit():
+def test_a_probe_restores_bit_for_bit(setting, run):
     from homestretch.swap import Decision
     from homestretch.two_phase.probe import run_probe
 
@@ -205,7 +175,7 @@ def test_a_probe_restores_bit_for_bit():
     assert 6.0 <= result.cost < 9.0
 
 
-def test_coupled_weight_decay_becomes_part_of_the_function():
+def test_coupled_weight_decay_becomes_part_of_the_function(setting, run):
     decay = 0.05
     model, objective, optimizer = setting(first=lambda p, lr: Adam(p, lr=lr, weight_decay=decay))
     run(optimizer, 60)
@@ -215,20 +185,20 @@ def test_coupled_weight_decay_becomes_part_of_the_function():
 
 
 @pytest.mark.parametrize(("choice", "word"), [("ignore", "ends at the swap"), ("penalty", "penalty")])
-def test_decoupled_weight_decay_is_a_stated_choice(choice, word):
+def test_decoupled_weight_decay_is_a_stated_choice(setting, run, choice, word):
     _, _, optimizer = setting(first=lambda p, lr: AdamW(p, lr=lr, weight_decay=0.1), decoupled_decay=choice)
     run(optimizer, 4)
     assert word in next(e.message for e in optimizer.history.of(EventRecord) if e.name == "swap")
 
 
-def test_a_diverged_first_phase_is_an_error_and_no_swap():
+def test_a_diverged_first_phase_is_an_error_and_no_swap(setting, run):
     _, _, optimizer = setting(first=SGD, rate=1e200)
     with pytest.raises(NonFiniteError, match="diverged"):
         run(optimizer, 30)
     assert optimizer.phase == "first"
 
 
-def test_schedules_may_hold_either_optimizer():
+def test_schedules_may_hold_either_optimizer(setting, run):
     _, _, optimizer = setting(rule=Never())
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.1)
     run(optimizer, 1)
@@ -244,15 +214,15 @@ def test_schedules_may_hold_either_optimizer():
         ({"gradient_norm": "free"}, "gradient_norm"),
         ({"decoupled_decay": "keep"}, "decoupled_decay"),
         ({"second": "newton"}, "second"),
-        ({"resort": Race()}, "does not run races"),
+        ({"evidence": "maybe"}, "evidence must be one of"),
     ],
 )
-def test_bad_arguments(options, message):
+def test_bad_arguments(setting, options, message):
     with pytest.raises(ValueError, match=message):
         setting(**options)
 
 
-def test_other_parameters_are_refused():
+def test_other_parameters_are_refused(network):
     model = network()
     with pytest.raises(ValueError, match="first must optimise the same parameters"):
         TwoPhase(model.parameters(), first=Adam(network().parameters()))
