@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from homestretch import LBFGS, AtEpoch, GaussNewtonCG, LevenbergMarquardt, NoResort, SelfScaledBroyden, TwoPhase
+from homestretch.integrations.deepxde import HomeStretch, deepxde, least_squares
+from homestretch.objective.closure import ClosureFunction
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    deepxde.config.set_default_float("float64")
+    yield
+    deepxde.config.set_default_float("float32")
+
+
+def equation(x, u):
+    return deepxde.grad.hessian(u, x) + np.pi**2 * torch.sin(np.pi * x)
+
+
+@pytest.fixture
+def model():
+    """u'' = -pi^2 sin(pi x) on [-1, 1], u = 0 at both ends; the solution is sin(pi x)."""
+    deepxde.config.set_random_seed(0)
+    line = deepxde.geometry.Interval(-1, 1)
+    border = deepxde.icbc.DirichletBC(line, lambda x: 0.0, lambda _, on_boundary: on_boundary)
+    data = deepxde.data.PDE(line, equation, border, num_domain=24, num_boundary=2)
+    return deepxde.Model(data, deepxde.nn.FNN([1, 10, 1], "tanh", "Glorot uniform"))
+
+
+def compiled(model, optimizer, **options):
+    model.compile(optimizer, verbose=0, **options)
+    return model
+
+
+def train(model, callbacks, iterations=60):
+    model.train(iterations=iterations, display_every=10**6, callbacks=callbacks, verbose=0)
+    return float(np.sum(model.train_state.loss_train))
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 10.0]])
+def test_the_residuals_make_up_the_training_loss_and_its_gradient(model, weights):
+    compiled(model, LBFGS(model.net.parameters()), loss_weights=weights)
+    train(model, [], iterations=1)
+    objective = least_squares(model)
+    losses = model.outputs_losses_train(model.train_state.X_train, None, None)[1]
+    expected = torch.autograd.grad(losses.sum(), objective.parameters, allow_unused=True, materialize_grads=True)
+    assert float(objective()) == pytest.approx(float(losses.detach().sum()), rel=1e-12)
+    for p, g in zip(objective.parameters, expected, strict=True):
+        torch.testing.assert_close(p.grad if p.grad is not None else torch.zeros_like(p), g, rtol=1e-9, atol=1e-12)
+    assert objective.loss() == pytest.approx(float(losses.detach().sum()), rel=1e-12)
+
+
+@pytest.mark.parametrize(("method", "iterations"), [(SelfScaledBroyden, 250), (GaussNewtonCG, 20), (LevenbergMarquardt, 50)])
+def test_methods_solve_the_problem(model, method, iterations):
+    train(compiled(model, method(model.net.parameters())), [HomeStretch()], iterations)
+    points = np.linspace(-1, 1, 50)[:, None]
+    assert np.abs(model.predict(points) - np.sin(np.pi * points)).max() < 2e-2
+
+
+def test_training_ends_with_a_reason_and_gives_the_step_back(model, capsys):
+    compiled(model, SelfScaledBroyden(model.net.parameters(), budget=20))
+    own, callback = model.train_step, HomeStretch()
+    train(model, [callback], iterations=1000)
+    assert model.train_state.iteration < 1000
+    assert "budget" in callback.stop
+    assert callback.stop in capsys.readouterr().out
+    assert model.train_step is own
+
+
+def test_drawn_points_are_noticed(model):
+    optimizer = LBFGS(model.net.parameters())
+    compiled(model, optimizer)
+    train(model, [HomeStretch(), deepxde.callbacks.PDEPointResampler(period=5)], iterations=12)
+    restarts = [record.restart for record in optimizer.history]
+    assert len(restarts) == 12
+    assert optimizer.scalars["loss"] == pytest.approx(float(np.sum(model.train_state.loss_train)), rel=1e-9)
+
+
+def test_two_phases(model):
+    parameters = list(model.net.parameters())
+    first = torch.optim.Adam(parameters, lr=1e-2)
+    optimizer = TwoPhase(parameters, first=first, second=SelfScaledBroyden, rule=AtEpoch(2), resort=NoResort())
+    loss = train(compiled(model, optimizer), [HomeStretch(epoch=10)], iterations=80)
+    before = optimizer.second.history[0].loss
+    assert (optimizer.phase, optimizer.swap_epoch) == ("second", 2)
+    assert len(optimizer.second.history) == 60
+    assert loss < 0.1 * before
+
+
+def test_another_loss_goes_on_by_its_closure(model):
+    optimizer = LBFGS(model.net.parameters())
+    compiled(model, optimizer, loss="MAE")
+    train(model, [HomeStretch()], iterations=3)
+    assert isinstance(optimizer._closure, ClosureFunction)
+    with pytest.raises(ValueError, match="residuals cannot stand for its loss: their weighted mean squares are"):
+        train(model, [HomeStretch(residuals=True)])
+
+
+def test_closures_give_the_same_iterations_as_residuals(model):
+    start = {name: tensor.clone() for name, tensor in model.net.state_dict().items()}
+    found = []
+    for residuals in (False, True):
+        model.net.load_state_dict(start)
+        optimizer = LBFGS(model.net.parameters())
+        compiled(model, optimizer)
+        train(model, [HomeStretch(residuals=residuals)], iterations=3)
+        found.append([record.loss for record in optimizer.history])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
+def test_wrong_use_is_refused(model):
+    compiled(model, "adam", lr=1e-3)
+    with pytest.raises(ValueError, match="not with 'adam'"):
+        train(model, [HomeStretch()])
+    compiled(model, LBFGS(model.net.parameters()))
+    with pytest.raises(ValueError, match="leave out batch_size=8"):
+        model.train(iterations=1, batch_size=8, callbacks=[HomeStretch()], verbose=0)
+    with pytest.raises(ValueError, match="epoch must be a positive"):
+        HomeStretch(epoch=0)

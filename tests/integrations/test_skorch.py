@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from torch import nn
+
+from homestretch import LBFGS, AtEpoch, NoResort, TwoPhase
+from homestretch.integrations.skorch import TwoPhaseClassifier, TwoPhaseRegressor, two_phase
+
+OPTIONS = {"optimizer__second": LBFGS, "optimizer__rule": AtEpoch(2), "optimizer__resort": NoResort(), "verbose": 0}
+
+
+class Sizes(nn.Linear):
+    """A linear model that notes how many rows it is given in training."""
+
+    def __init__(self, outputs: int = 1) -> None:
+        super().__init__(3, outputs, dtype=torch.float64)
+        self.sizes: list[int] = []
+
+    def forward(self, rows):
+        if self.training:
+            self.sizes.append(len(rows))
+        return super().forward(rows)
+
+
+class Noisy(Sizes):
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise = nn.Dropout(0.2)
+
+
+def data(count: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    inputs = np.random.default_rng(0).standard_normal((count, 3))
+    return inputs, inputs.sum(1, keepdims=True)
+
+
+def test_minibatches_first_then_all_the_data_in_one():
+    net = TwoPhaseRegressor(Sizes, lr=1e-2, max_epochs=8, batch_size=16, train_split=None, **OPTIONS)
+    net.fit(*data())
+    assert net.module_.sizes[:6] == [16, 16, 8] * 2
+    assert set(net.module_.sizes[6:]) == {40}
+    assert net.history[:, "phase"] == [1, 1, *[2] * (len(net.history) - 2)]
+    assert net.history[-1, "train_loss"] < 1e-10
+    assert isinstance(net.optimizer_, TwoPhase)
+
+
+def test_the_fit_ends_when_the_convex_phase_stops():
+    net = TwoPhaseRegressor(Sizes, lr=1e-2, max_epochs=400, batch_size=40, train_split=None, **OPTIONS)
+    net.fit(*data())
+    stop = dict(net.callbacks_)["homestretch"].stop_
+    assert len(net.history) < 400
+    assert stop.startswith("LBFGS stopped: ")
+
+
+def test_clones_searches_and_repeated_fits_begin_afresh():
+    net = TwoPhaseRegressor(Sizes, lr=1e-2, max_epochs=4, batch_size=16, train_split=None, **OPTIONS)
+    for _ in range(2):
+        torch.manual_seed(0)
+        net.fit(*data())
+        assert net.history[:, "phase"] == [1, 1, 2, 2]
+    weight = net.module_.weight.clone()
+    torch.manual_seed(0)
+    assert torch.equal(clone(net).fit(*data()).module_.weight, weight)
+    search = GridSearchCV(net, {"lr": [1e-3, 1e-2]}, cv=2, scoring="r2", refit=False).fit(*data())
+    assert len(search.cv_results_["params"]) == 2
+
+
+def test_a_classifier_too():
+    inputs, _ = data(60)
+    labels = (inputs[:, 0] + 0.3 * inputs[:, 1] > 0).astype(np.int64)
+    torch.manual_seed(0)
+    net = TwoPhaseClassifier(
+        nn.Linear, module__in_features=3, module__out_features=2, module__dtype=torch.float64,
+        criterion=nn.CrossEntropyLoss, max_epochs=30, batch_size=16, **OPTIONS,
+    )  # fmt: skip
+    net.fit(inputs, labels)
+    assert net.score(inputs, labels) > 0.95
+    assert net.history[-1, "valid_acc"] > 0.7
+
+
+def test_the_factory_copies_its_rule_and_takes_the_learning_rate():
+    p = nn.Parameter(torch.ones(2))
+    rule = AtEpoch(3)
+    optimizer = two_phase([{"params": [p]}], lr=0.5, first=torch.optim.SGD, rule=rule, second=LBFGS)
+    assert optimizer.rule is not rule
+    assert isinstance(optimizer.first, torch.optim.SGD)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+def test_dropout_is_warned_about():
+    net = TwoPhaseRegressor(Noisy, max_epochs=0, verbose=0, train_split=None)
+    with pytest.warns(UserWarning, match=r"dropout \(noise\)"):
+        net.fit(*data())
