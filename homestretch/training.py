@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,7 @@ def fit(
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    save_every: float = 0.0,
     callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> FitResult:
@@ -116,6 +118,8 @@ def fit(
         seed: Decides the order of the mini-batches.
         out: Folder for the record and a checkpoint after each epoch.
         resume: Go on from the checkpoint in ``out``.
+        save_every: Seconds of work between two checkpoints, for runs whose epochs are short beside the time that one takes
+            to write; the last epoch's is always written.
         callbacks: Called after each epoch with a :class:`Progress`; a true result ends the run.
         options: Passed to :class:`~homestretch.two_phase.TwoPhase`: ``rule``, ``resort``, ``gradient_norm``, ...
 
@@ -129,6 +133,8 @@ def fit(
         raise ValueError(f"epochs and budget must be positive, got epochs={epochs}, budget={budget}")
     if resume and out is None:
         raise ValueError("resume needs out, the folder with the checkpoint")
+    if not save_every >= 0.0:
+        raise ValueError(f"save_every must not be negative, got {save_every}")
     objective = Objective(model, loss, data, batch_size=batch_size, micro_batch=micro_batch, mode=mode, seed=seed)
     make_first = first or (lambda parameters: Adam(parameters, lr=1e-3))
     first_optimizer = make_first(objective.parameters)
@@ -145,7 +151,7 @@ def fit(
         **options,
     )
     scheduler = schedule(first_optimizer) if schedule is not None else None
-    run = _Run(model, optimizer, scheduler, out, epochs, budget, callbacks)
+    run = _Run(model, optimizer, scheduler, out, epochs, budget, callbacks, save_every)
     if resume:
         run.resume()
     return run.go()
@@ -188,6 +194,7 @@ class _Run:
         epochs: int | None,
         budget: float | None,
         callbacks: Sequence[Callback],
+        save_every: float,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -196,6 +203,8 @@ class _Run:
         self.epochs = epochs
         self.budget = budget
         self.callbacks = callbacks
+        self.save_every = save_every
+        self.saved = time.monotonic()
 
     def go(self) -> FitResult:
         stop = self.why_stop()
@@ -206,9 +215,9 @@ class _Run:
             if was_first and self.scheduler is not None:
                 step_schedule(self.scheduler, self.optimizer)
             _, record = self.optimizer.history.last(EpochRecord)
-            if self.out is not None:
-                self.save()
             stop = self.why_stop()
+            if self.out is not None and (stop or time.monotonic() - self.saved >= self.save_every):
+                self.save()
             for callback in self.callbacks:
                 if callback(Progress(self.optimizer.epochs, self.epochs, self.budget, record, self.optimizer)):
                     stop = stop or "a callback asked for the end"
@@ -234,6 +243,7 @@ class _Run:
             "records": len(self.optimizer.history),
         }
         checkpoint.save(str(self.out), content)
+        self.saved = time.monotonic()
 
     def resume(self) -> None:
         """Take over a checkpoint: parameters, optimizer, schedule, random state, and the record up to it."""

@@ -14,15 +14,15 @@ from homestretch import report
 from homestretch.cli import experiment, folder
 from homestretch.cli.flags import Compare, Demo, Paper, Plot, Resume, Run, recipes_of
 from homestretch.cli.progress import Live
-from homestretch.cli.settings import RECIPES, Named, Plan, Problem
 from homestretch.errors import CheckpointError
 from homestretch.history import History
 from homestretch.paper import model_table
+from homestretch.paper.settings import RECIPES, Named, Plan, Problem
 from homestretch.report import Row
 from homestretch.training import RECORD
 
 SUMMARY, ALL_LOSSES = "summary.md", "loss-against-cost"
-_DEMO: dict[str, Named] = {"Adam alone": "adam", "Adam then CG": "cg", "Adam then L-BFGS": "lbfgs"}
+_DEMO: dict[str, Named] = {"Adam alone": "adam", "Adam then CG": "cg-peak", "Adam then L-BFGS": "lbfgs-peak"}
 
 
 @singledispatch

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from homestretch.cli.settings import RECIPES, Named, Problem, Recipe
+from homestretch.paper.settings import RECIPES, Named, Problem, Recipe
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class Compare:
     Attributes:
         recipes: Names of recipes. adam, adam-cosine and adamw-cosine have one phase; golden-30 is the paper's printed
             protocol (swap at 30 % of the budget, conjugate gradients with golden sections), golden-rule the same by the
-            paper's literal rule; cg and lbfgs swap by the guarded rule; auto is what the library does by itself.
+            paper's literal rule; cg-alone-fr and cg-alone-pr are the paper's conjugate gradients from the start; lbfgs is
+            torch's own after 30 %; lbfgs-adam-30 and cg-adam-30 are ours, from Adam's moments at 30 %; lbfgs-peak and
+            cg-peak swap by the guarded rule; auto is what the library does by itself.
         budget: Cost that each may spend, in gradient-equivalents.
         out: Folder with one folder a recipe.
         overwrite: Train again, whatever the folder holds.

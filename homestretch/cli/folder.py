@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from homestretch import checkpoint
-from homestretch.cli.settings import Plan, Problem, Recipe
 from homestretch.errors import CheckpointError
+from homestretch.paper.settings import Plan, Problem, Recipe
 from homestretch.report import Row
 from homestretch.training import RECORD
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from homestretch.cli import folder
-from homestretch.cli.settings import RECIPES, Plan, Problem, Recipe
+from homestretch.paper.settings import RECIPES, Plan, Problem, Recipe
 from homestretch.errors import CheckpointError
 from homestretch.report import Row
 

@@ -1,9 +1,10 @@
-"""The five models of the paper: four vision transformers and one convolutional network."""
+"""The five models of the paper, four vision transformers and one convolutional network, and a transformer for text."""
 
 from homestretch.paper.models.build import (
     MODELS,
     ModelRow,
     Outputs,
+    build_gpt,
     build_model,
     model_table,
     overdetermination,
@@ -16,6 +17,7 @@ __all__ = [
     "ModelRow",
     "Norms",
     "Outputs",
+    "build_gpt",
     "build_model",
     "model_table",
     "overdetermination",

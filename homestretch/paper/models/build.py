@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
 
+from homestretch.paper.models.gpt import CharacterGPT
 from homestretch.paper.models.vgg import vgg5
 from homestretch.paper.models.vit import Norms, VisionTransformer
 
-__all__ = ["MODELS", "ModelRow", "Outputs", "build_model", "model_table", "overdetermination", "parameter_count"]
+__all__ = [
+    "MODELS",
+    "ModelRow",
+    "Outputs",
+    "build_gpt",
+    "build_model",
+    "model_table",
+    "overdetermination",
+    "parameter_count",
+]
 
 Outputs = Literal["softmax", "linear"]
 """What stands between the last layer's scores and the loss."""
@@ -75,13 +87,37 @@ def build_model(
         ValueError: An unknown name or choice, or a shape the network cannot cut up.
     """
     _check(name, image_shape, classes, outputs, norms)
+    with _drawn_from(seed):
+        network = _network(name, image_shape, classes, norms)
+    last = nn.Softmax(dim=-1) if outputs == "softmax" else nn.Identity()
+    return nn.Sequential(OrderedDict(network=network, outputs=last))
+
+
+def build_gpt(alphabet: int, context: int, seed: int | None = None) -> CharacterGPT:
+    """Build the character-level transformer on the CPU, 1.1e5 parameters for an alphabet of 100.
+
+    Args:
+        alphabet: Number of characters.
+        context: Characters in a sample.
+        seed: As for `build_model`.
+
+    Returns:
+        The network, see `CharacterGPT`.
+    """
+    if min(alphabet, context) < 2:
+        raise ValueError(f"alphabet and context must be at least 2; got {alphabet} and {context}")
+    with _drawn_from(seed):
+        return CharacterGPT(alphabet, context)
+
+
+@contextmanager
+def _drawn_from(seed: int | None) -> Iterator[None]:
+    """Initial parameters made in this context are a function of `seed` alone, unless it is None."""
     # No device's generator but the CPU's is forked, since everything is drawn there: the same bits wherever it runs.
     with torch.random.fork_rng(devices=[], enabled=seed is not None), torch.device("cpu"):
         if seed is not None:
             torch.default_generator.manual_seed(seed)
-        network = _network(name, image_shape, classes, norms)
-    last = nn.Softmax(dim=-1) if outputs == "softmax" else nn.Identity()
-    return nn.Sequential(OrderedDict(network=network, outputs=last))
+        yield
 
 
 def _network(name: str, image_shape: tuple[int, int, int], classes: int, norms: Norms) -> nn.Module:

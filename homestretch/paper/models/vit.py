@@ -48,12 +48,14 @@ class Attention(nn.Module):
         heads: Number of heads; divides `width`.
         shared_key: One matrix makes both keys and queries (`W_k = W_q`), so similarity is symmetric.
         values: Whether there are a value and an output matrix; without them `V` is `X` and the heads are the result.
+        causal: Whether a token sees only itself and those before it.
     """
 
-    def __init__(self, width: int, heads: int, *, shared_key: bool = False, values: bool = True) -> None:
+    def __init__(self, width: int, heads: int, *, shared_key: bool = False, values: bool = True, causal: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.shared_key = shared_key
+        self.causal = causal
         self.scale = (width // heads) ** -0.5
         matrices = (1 if shared_key else 2) + (1 if values else 0)
         # One product makes queries, keys and values: fewer, larger matrix products, the same parameters.
@@ -66,7 +68,11 @@ class Attention(nn.Module):
         query = self._split(made[0])
         key = query if self.shared_key else self._split(made[1])
         value = self._split(x if self.output is None else made[-1])
-        weights = torch.softmax((query * self.scale) @ key.transpose(-2, -1), dim=-1)
+        scores = (query * self.scale) @ key.transpose(-2, -1)
+        if self.causal:
+            later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+            scores = scores.masked_fill(later, float("-inf"))
+        weights = torch.softmax(scores, dim=-1)
         mixed = (weights @ value).transpose(1, 2).flatten(2)
         return mixed if self.output is None else self.output(mixed)
 
@@ -85,12 +91,22 @@ class EncoderLayer(nn.Module):
         hidden: Hidden units of the perceptron; 0 for none.
         shared_key: See `Attention`.
         values: See `Attention`.
+        causal: See `Attention`.
     """
 
-    def __init__(self, width: int, heads: int, hidden: int, *, shared_key: bool = False, values: bool = True) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        *,
+        shared_key: bool = False,
+        values: bool = True,
+        causal: bool = False,
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, shared_key=shared_key, values=values)
+        self.attention = Attention(width, heads, shared_key=shared_key, values=values, causal=causal)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)) if hidden else None
 

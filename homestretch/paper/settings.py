@@ -1,4 +1,4 @@
-"""What the command line can be told, as dataclasses: each field is a flag."""
+"""What decides a run, as plain data: the problem, the recipe, the budget. Each field is a flag of the command line."""
 
 from __future__ import annotations
 
@@ -6,12 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Model = Literal["vit-mlp", "vit-nomlp", "vit-nomlp-wkewq", "vit-nomlp-wkewq-wvwo", "vgg5-max-relu"]
-Data = Literal["digits", "mnist", "cifar-10", "cifar-100"]
-Second = Literal["auto", "cg", "cg-adam", "golden-fr", "golden-pr", "lbfgs", "none"]
-Rule = Literal["guarded", "literal", "curve", "budget", "epoch", "share", "never"]
+Model = Literal["vit-mlp", "vit-nomlp", "vit-nomlp-wkewq", "vit-nomlp-wkewq-wvwo", "vgg5-max-relu", "gpt-char"]
+Data = Literal["digits", "mnist", "cifar-10", "cifar-100", "python-docs"]
+Second = Literal["auto", "cg", "cg-adam", "golden-fr", "golden-pr", "lbfgs", "torch-lbfgs", "none"]
+Rule = Literal["guarded", "literal", "curve", "budget", "epoch", "share", "start", "never"]
 First = Literal["adam", "adamw", "sgd"]
-Named = Literal["adam", "adam-cosine", "adamw-cosine", "golden-30", "golden-rule", "cg", "lbfgs", "auto"]
+Named = Literal[
+    "adam",
+    "adam-cosine",
+    "adamw-cosine",
+    "lbfgs",
+    "golden-30",
+    "golden-rule",
+    "cg-alone-fr",
+    "cg-alone-pr",
+    "lbfgs-adam-30",
+    "cg-adam-30",
+    "lbfgs-peak",
+    "cg-peak",
+    "auto",
+]
 
 
 @dataclass(frozen=True)
@@ -19,17 +33,18 @@ class Problem:
     """What is trained, on what.
 
     Attributes:
-        model: Which of the paper's models.
-        data: Which image set; digits needs no download.
+        model: Which of the paper's models, or a character-level transformer for text (gpt-char).
+        data: Which image set (digits needs no download), or the text that comes with Python (python-docs).
         data_dir: Folder with Parquet, IDX or CIFAR binary files; without it the set is loaded by its hub name.
-        outputs: What stands between the model's head and the squared error.
-        train_limit: Use the first so many training images.
-        validation_limit: Use the first so many validation images.
-        batch: Images in a mini-batch of the first phase.
-        micro_batch: Images in one piece of a full pass; bounds its memory.
+        outputs: What stands between an image model's head and the squared error.
+        train_limit: Use the first so many training samples.
+        validation_limit: Use the first so many validation samples.
+        batch: Samples in a mini-batch of the first phase.
+        micro_batch: Samples in one piece of a full pass; bounds its memory. 0 takes as many as the device holds.
         seed: Decides the initial parameters and the order of the mini-batches.
         device: Where to train: cpu, cuda, cuda:1, mps.
         threads: CPU threads; 0 leaves it to torch.
+        compile: Whether the model is compiled by torch.compile.
     """
 
     model: Model = "vit-nomlp"
@@ -43,6 +58,7 @@ class Problem:
     seed: int = 0
     device: str = "cpu"
     threads: int = 0
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,9 +71,11 @@ class Recipe:
         schedule: Its learning-rate schedule over the whole run.
         second: Method of the convex phase: auto; conjugate gradients with Hager-Zhang's beta and search (cg), preconditioned
             by Adam's moments (cg-adam), with golden sections as in the paper (golden-fr: Fletcher-Reeves, golden-pr:
-            Polak-Ribiere); lbfgs; or none.
+            Polak-Ribiere); lbfgs; torch's own L-BFGS with strong Wolfe and zero tolerances (torch-lbfgs, for the rules
+            share and start only); or none.
         rule: When to swap: the guarded peak of the gradient norm, the paper's literal 0.9 rule, the peak of the norm
-            against the loss, forecasts within the budget, after swap-at epochs, after swap-at of the budget, or never.
+            against the loss, forecasts within the budget, after swap-at epochs, after swap-at of the budget, at the start
+            (no first phase), or never.
         swap_at: For the rules epoch (a number of epochs) and share (between 0 and 1).
         gradient_norm: Which norm the rule watches: the free mean of the mini-batch gradients, a fixed sample's, or the exact.
         resort: Whether to go back to the first phase when the convex phase makes less progress for its cost.
@@ -97,10 +115,20 @@ RECIPES: dict[Named, Recipe] = {
     "adam": Recipe(second="none", rule="never"),
     "adam-cosine": Recipe(second="none", rule="never", schedule="cosine"),
     "adamw-cosine": Recipe(first="adamw", second="none", rule="never", schedule="cosine"),
-    "golden-30": Recipe(second="golden-pr", rule="share", swap_at=0.3, resort=False),
+    "lbfgs": Recipe(second="torch-lbfgs", rule="share", resort=False),
+    "golden-30": Recipe(second="golden-pr", rule="share", resort=False),
     "golden-rule": Recipe(second="golden-pr", rule="literal", resort=False),
-    "cg": Recipe(second="cg-adam", rule="guarded", resort=False),
-    "lbfgs": Recipe(second="lbfgs", rule="guarded", resort=False),
+    "cg-alone-fr": Recipe(second="golden-fr", rule="start", resort=False),
+    "cg-alone-pr": Recipe(second="golden-pr", rule="start", resort=False),
+    "lbfgs-adam-30": Recipe(second="lbfgs", rule="share", resort=False),
+    "cg-adam-30": Recipe(second="cg-adam", rule="share", resort=False),
+    "lbfgs-peak": Recipe(second="lbfgs", rule="guarded", resort=False),
+    "cg-peak": Recipe(second="cg-adam", rule="guarded", resort=False),
     "auto": Recipe(),
 }
-"""Recipes by name, for ``compare``: the golden ones are the paper's."""
+"""Recipes by name, for ``compare`` and ``paper table``.
+
+Of one phase: adam, adam-cosine, adamw-cosine. Torch's L-BFGS after Adam's first 30 %: lbfgs. The paper's: golden-30 (printed
+protocol), golden-rule (its literal rule), cg-alone-fr and cg-alone-pr (no Adam). Ours: lbfgs-adam-30 and cg-adam-30 (from
+Adam's moments at 30 %), lbfgs-peak and cg-peak (by the guarded rule), auto (what the library does by itself).
+"""
