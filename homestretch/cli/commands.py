@@ -8,15 +8,13 @@ from functools import singledispatch
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from homestretch import report
-from homestretch.cli import experiment, folder
+from homestretch.cli import experiment, folder, paper
 from homestretch.cli.flags import Compare, Demo, Paper, Plot, Resume, Run, recipes_of
 from homestretch.cli.progress import Live
 from homestretch.errors import CheckpointError
 from homestretch.history import History
-from homestretch.paper import model_table
 from homestretch.paper.settings import RECIPES, Named, Plan, Problem
 from homestretch.report import Row
 from homestretch.training import RECORD
@@ -93,17 +91,7 @@ def _(command: Plot) -> None:
 
 @dispatch.register
 def _(command: Paper) -> None:
-    rows = [(r.set, r.model, str(r.P), f"{r.Q:.1f}") for r in model_table()]
-    heading = ("set", "model", "P", "Q")
-    if command.format == "tsv":
-        print("\n".join("\t".join(row) for row in (heading, *rows)))
-    elif command.format == "markdown":
-        print("\n".join("| " + " | ".join(row) + " |" for row in (heading, ("---", "---", "---:", "---:"), *rows)))
-    else:
-        table = Table(*heading, title="Parameters P and overdetermination ratio Q = K M / P")
-        for row in rows:
-            table.add_row(*row)
-        Console().print(table)
+    paper.dispatch(command.what)
 
 
 def demo_problem(seed: int) -> Problem:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
+from homestretch.cli.paper_flags import Models, Table
 from homestretch.paper.settings import RECIPES, Named, Problem, Recipe
 
 
@@ -95,15 +95,13 @@ class Demo:
 
 @dataclass(frozen=True)
 class Paper:
-    """Print what the paper's experiments are made of.
+    """The paper's experiments: its models, its table, its figures, and what we found.
 
     Attributes:
-        what: models: set, model, parameters P and overdetermination ratio Q of every cell of the paper's table 1.
-        format: How to print.
+        what: Which.
     """
 
-    what: Literal["models"]
-    format: Literal["table", "tsv", "markdown"] = "table"
+    what: Models | Table
 
 
 Command = Run | Compare | Resume | Plot | Demo | Paper

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from homestretch.cli import folder
-from homestretch.paper.settings import RECIPES, Plan, Problem, Recipe
 from homestretch.errors import CheckpointError
+from homestretch.paper.settings import RECIPES, Plan, Problem, Recipe
 from homestretch.report import Row
 
 PLAN = Plan(Problem(data_dir=Path("some/folder"), train_limit=7), RECIPES["golden-30"], 40.0)

@@ -1,0 +1,62 @@
+"""The commands below ``homestretch paper``; their names are those of the classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from homestretch.paper.settings import Data, Model, Named
+from homestretch.paper.table.cells import PAPER_RECIPES, VISION_MODELS, SizeName
+
+
+@dataclass(frozen=True)
+class Models:
+    """Print set, model, parameters P and overdetermination ratio Q of every cell of the paper's table 1.
+
+    Attributes:
+        format: How to print.
+    """
+
+    format: Literal["table", "tsv", "markdown"] = "table"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Run the cells of the paper's table that are not finished yet, and print what they came to.
+
+    Every finished cell is kept: after an interruption of whatever kind the same command goes on where it was.
+
+    Attributes:
+        sets: The data; python-docs is the text that comes with Python, with a model of its own.
+        models: The paper's models.
+        recipes: Names of recipes, as for compare. Adam alone is always run, as the others start from its first epochs.
+        seeds: Seeds; without any, three for the transformers and one for the others.
+        size: full is the paper's, tenth a tenth of the images and 30 % of the epochs, tiny a few seconds.
+        printed: Measure at equal epochs too, as the paper did: then the runs go on beyond the equal cost.
+        workers: Cells at a time, each with `threads` threads.
+        data_dir: Folder of the image sets.
+        device: Where to train: cpu, cuda, cuda:1, mps.
+        compile: Compile the models.
+        micro_batch: Samples in one piece of a full pass; 0 takes as many as the device holds.
+        threads: CPU threads of each worker.
+        out: Folder of the cells and of the table.
+        run: Run what is missing; --no-run prints the table of what is there.
+        format: How to print the table; it is written in every form besides.
+    """
+
+    sets: tuple[Data, ...] = ("mnist", "cifar-10")
+    models: tuple[Model, ...] = VISION_MODELS
+    recipes: tuple[Named, ...] = PAPER_RECIPES
+    seeds: tuple[int, ...] = ()
+    size: SizeName = "tenth"
+    printed: bool = False
+    workers: int = 1
+    data_dir: Path | None = None
+    device: str = "cpu"
+    compile: bool = False
+    micro_batch: int = 512
+    threads: int = 1
+    out: Path = Path("runs/paper")
+    run: bool = True
+    format: Literal["table", "markdown", "latex"] = "table"
