@@ -70,7 +70,8 @@ class AtShare(SwapRule):
             raise ValueError("AtShare needs a budget: give the run its planned epochs or gradient-equivalents, or use AtEpoch")
         spent = observation.cost / observation.budget
         return self.decide(
-            spent >= self.share,
+            # Costs are sums of mini-batches' shares, whose rounding must not move the swap by an epoch.
+            spent >= self.share * (1.0 - 1e-9),
             f"{observation.cost:.4g} of {observation.budget:.4g} gradient-equivalents are spent ({spent:.1%}), "
             f"the swap is set at {self.share:.1%}",
             share=spent,

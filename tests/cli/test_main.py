@@ -36,11 +36,16 @@ def test_help_lists_every_command(call, arguments):
         ("resume", "FOLDER PATH"),
         ("plot", "FOLDER PATH"),
         ("demo", "--budget --seed --out"),
-        ("paper", "models --format tsv markdown"),
+        ("paper", "models table"),
+        (
+            "paper table",
+            "--sets --models --recipes --seeds --size tenth --printed --workers --data-dir --device --compile --out",
+        ),
+        ("paper models", "--format tsv markdown"),
     ],
 )
 def test_help_of_each_command(call, command, flags):
-    code, out, _ = call(command, "--help")
+    code, out, _ = call(*command.split(), "--help")
     assert code == 0
     missing = [flag for flag in flags.split() if flag.lower() not in out.lower()]
     assert not missing
