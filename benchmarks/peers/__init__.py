@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.functions.problem import Problem
 from benchmarks.peers.meter import BUDGET, Halt, Meter
-from benchmarks.peers.ours import engine_version, run_ours
+from benchmarks.peers.ours import engine_version, run_ours, run_ours_with_products
 from benchmarks.peers.scipy_peers import run_scipy
 from benchmarks.peers.torch_peers import (
     run_ncg_optimizer,
@@ -24,7 +24,7 @@ from benchmarks.peers.torch_peers import (
     run_torch_lbfgs,
     run_torchzero,
 )
-from homestretch import LBFGS, ConjugateGradient
+from homestretch import LBFGS, ConjugateGradient, GaussNewtonCG, LevenbergMarquardt, NewtonCG, SelfScaledBroyden
 
 DENSE_LIMIT = 1500
 """Solvers that keep n x n numbers run up to this n."""
@@ -64,6 +64,11 @@ class Solver:
 SOLVERS: tuple[Solver, ...] = (
     Solver("homestretch", "ConjugateGradient", partial(run_ours, make=ConjugateGradient)),
     Solver("homestretch", "LBFGS", partial(run_ours, make=LBFGS)),
+    Solver("homestretch", "SelfScaledBroyden", partial(run_ours, make=SelfScaledBroyden), largest=DENSE_LIMIT),
+    Solver("homestretch", "BFGS", partial(run_ours, make=partial(SelfScaledBroyden, variant="bfgs")), largest=DENSE_LIMIT),
+    Solver("homestretch", "NewtonCG", partial(run_ours_with_products, make=NewtonCG)),
+    Solver("homestretch", "GaussNewtonCG", partial(run_ours_with_products, make=GaussNewtonCG)),
+    Solver("homestretch", "LevenbergMarquardt", partial(run_ours_with_products, make=LevenbergMarquardt), largest=DENSE_LIMIT),
     Solver("scipy", "CG", partial(run_scipy, method="CG")),
     Solver("scipy", "BFGS", partial(run_scipy, method="BFGS"), largest=DENSE_LIMIT),
     Solver("scipy", "L-BFGS-B", partial(run_scipy, method="L-BFGS-B")),

@@ -66,6 +66,7 @@ class Meter:
         self.repeats_are_products = True
         self.trace: list[tuple[float, float]] = []
         self._noted_at = 0
+        self._unpaid = False
         self._target = min(problem.minima)
         self._started = time.perf_counter()
 
@@ -91,10 +92,21 @@ class Meter:
             x = x.view_as(x)
             x.register_hook(self._backward_hook(self.evaluations))
         value = self.problem.loss(x)
-        self._note(value.item())
-        if self._noted_at == self.evaluations:
-            self.best_point = x.detach().clone()
+        self._note_at(x, value.item())
         return value
+
+    def observe(self, x: Tensor, value: float) -> None:
+        """Take note of f = `value` at x, which a function that counts by itself has evaluated and pays for by `spend`."""
+        self._halt_if_over()
+        self.evaluations += 1
+        self._note_at(x, value)
+
+    def spend(self, price: float) -> None:
+        """Add a price to the cost; it is part of what the last evaluation cost, if that was the first payment since."""
+        self.cost += price
+        if self._noted_at == self.evaluations and self._unpaid:
+            self.trace[-1] = (self.cost, self.best)
+        self._unpaid = False
 
     def count_product(self) -> None:
         """Count a Hessian product made outside autograd's sight."""
@@ -116,6 +128,12 @@ class Meter:
                 self.trace[-1] = (self.cost, self.best)
 
         return hook
+
+    def _note_at(self, x: Tensor, value: float) -> None:
+        self._unpaid = True
+        self._note(value)
+        if self._noted_at == self.evaluations:
+            self.best_point = x.detach().clone()
 
     def _note(self, value: float) -> None:
         if math.isfinite(value) and value < self.best:

@@ -11,20 +11,16 @@ from benchmarks.peers.meter import TOLERANCE, reaches
 Row = dict[str, Any]
 
 
-def references_of(minima: Sequence[float], certified: Iterable[float], lowest: float) -> dict[float, str]:
+def references_of(minima: Sequence[float], lowest: float) -> dict[float, str]:
     """Return the values that runs from one start are measured against, each with its kind.
 
     Args:
         minima: the known minima ("listed").
-        certified: local minima in no list that runs ended in and that were checked ("certified").
         lowest: the lowest f that any run found ("lowest"); it is left out where it is one of the others.
     """
     references = dict.fromkeys(minima, "listed")
-    for kind, values in (("certified", sorted(certified)), ("lowest", [lowest])):
-        for value in values:
-            slack = TOLERANCE * (1 + abs(value))
-            if all(abs(value - other) > slack for other in references):
-                references[value] = kind
+    if all(abs(lowest - other) > TOLERANCE * (1 + abs(lowest)) for other in minima):
+        references[lowest] = "lowest"
     return references
 
 
@@ -45,18 +41,18 @@ def cost_to_reach(value: float, trace: Iterable[Sequence[float]]) -> float | Non
 
 
 def score(rows: Iterable[Row]) -> list[Row]:
-    """Add `reference`, `reference_kind`, `error`, `cost_to_solve` and `solved` to each row.
+    """Add `reference`, `reference_kind`, `error`, `cost_to_solve`, `solved` and `elsewhere` to each row.
 
-    A row has `problem`, `size`, `start`, `loss` (the best f), `minima`, `certified` and `trace`. Runs from the same
-    start share their references: see `references_of`.
+    A row has `problem`, `size`, `start`, `loss` (the best f), `minima`, `certified` (the local minimum in which the run
+    was shown to have ended, or None) and `trace`. Runs from the same start share their references: see `references_of`.
+    `elsewhere` says that a run solved nothing because it ended in a local minimum that is none of them.
     """
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row["problem"], row["size"], row["start"]].append(row)
     scored = []
     for group in groups.values():
-        certified = [row["certified"] for row in group if row["certified"] is not None]
-        references = references_of(group[0]["minima"], certified, min(row["loss"] for row in group))
+        references = references_of(group[0]["minima"], min(row["loss"] for row in group))
         for row in group:
             reference = reference_of(row["loss"], references)
             cost = cost_to_reach(reference, row["trace"])
@@ -68,6 +64,7 @@ def score(rows: Iterable[Row]) -> list[Row]:
                     "error": row["loss"] - reference,
                     "cost_to_solve": cost,
                     "solved": cost is not None,
+                    "elsewhere": cost is None and row["certified"] is not None,
                 }
             )
     return scored

@@ -21,6 +21,7 @@ from homestretch.line import Line, Search, SearchResult, SearchStatus
 from homestretch.objective.base import Function
 from homestretch.preconditioners import Identity, Preconditioner, adam_moments
 
+_FAILED = (SearchStatus.LIMIT, SearchStatus.NO_DECREASE)
 _MAX_PROPOSALS = 60  # proposals in one iteration, for damped methods that see many rejections
 
 
@@ -99,10 +100,9 @@ class Descent(CurrentPoint):
         function = self._functions.of(closure, self.parameters)
         started, spent = time.perf_counter(), function.meter.gradient_equivalents
         point = self._current(function)
+        restart = self._stop_if_done(function) if self.stop_reason is None else ""
         if self.stop_reason is None:
-            self._stop_if_done(function)
-        if self.stop_reason is None:
-            self._iterate(function, point)
+            self._iterate(function, point, restart)
         self.scalars["spent"] = float(self.scalars["spent"]) + function.meter.gradient_equivalents - spent
         self.scalars["elapsed"] = float(self.scalars["elapsed"]) + time.perf_counter() - started
         return self._sign * float(self.scalars["loss"])
@@ -149,12 +149,12 @@ class Descent(CurrentPoint):
 
     # --- one iteration ---
 
-    def _iterate(self, function: Function, point: Point) -> None:
+    def _iterate(self, function: Function, point: Point, restart: str) -> None:
         started = time.perf_counter()
         norm_before = float(self.scalars["gradient_norm"])
         vectors.copy_(self._start_buffer, self._local)
         vectors.copy_(self._gradient_buffer, point.gradient)
-        tally = Tally()
+        tally = Tally(restart)
         for _ in range(_MAX_PROPOSALS):
             proposal = self.direction.propose(point)
             tally.propose(proposal)
@@ -200,7 +200,9 @@ class Descent(CurrentPoint):
         if length > 0.0:
             loss, slope = line.commit(length)
             ceiling = float(self.scalars["best_loss"]) + line.noise
-            if not (math.isfinite(loss) and math.isfinite(slope) and loss <= ceiling):
+            # A search that found no step it wanted, and gained what rounding may give or take, has found nothing.
+            vain = result.status in _FAILED and line.start_loss - loss <= line.noise
+            if vain or not (math.isfinite(loss) and math.isfinite(slope) and loss <= ceiling):
                 length = 0.0
         predicted = proposal.predicted_decrease
         gain = (line.start_loss - loss) / predicted if predicted else math.nan
@@ -223,12 +225,23 @@ class Descent(CurrentPoint):
 
     # --- stopping ---
 
-    def _stop_if_done(self, function: Function) -> None:
-        """Stop for the reasons that need no search."""
-        reason = self.limits.reached(self.scalars)
+    def _stop_if_done(self, function: Function) -> str:
+        """Stop for the reasons that need no search; returns why the direction starts afresh instead, if it does.
+
+        Where no new lowest loss came for long, what the direction has learned may be to blame. It is forgotten once, and
+        again only after a gain that rounding cannot have made.
+        """
+        reason, restart, scalars = self.limits.reached(self.scalars), "", self.scalars
+        best = float(scalars["best_loss"])
+        if reason is StopReason.NO_PROGRESS and best < float(scalars["afresh_at"]) - self._noise(best):
+            restart = f"{scalars['since_best']} iterations without a new lowest loss"
+            scalars.update(since_best=0, afresh_at=best)
+            self.direction.reset()
+            reason = self.limits.reached(scalars)
         if reason is not None:
             self._stop(reason)
             self._restore_best(function)
+        return restart
 
 
 def _no_search(line: Line) -> SearchResult:

@@ -12,16 +12,19 @@ from homestretch.line import Line
 class Tally:
     """What the proposals of one iteration add up to.
 
+    Args:
+        restart: Why the loop had the direction start afresh, empty if it had not.
+
     Attributes:
         forwards: Forward evaluations.
         gradients: Forward and backward evaluations.
         restarts: Why the direction started afresh, one sentence each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, restart: str = "") -> None:
         self.forwards = 0
         self.gradients = 0
-        self.restarts: list[str] = []
+        self.restarts = [restart] if restart else []
 
     def propose(self, proposal: Proposal) -> None:
         """Take in a proposal."""

@@ -19,7 +19,7 @@ class StopReason(Enum):
         "no step lowers the loss at this precision, along the method's direction or the steepest descent: the loss is at the "
         "level of its rounding. In float32, promoting the convex phase to float64 goes on from here"
     )
-    NO_PROGRESS = "the last iterations brought no new lowest loss: what is left is rounding or noise"
+    NO_PROGRESS = "the last iterations brought no new lowest loss, nor did a fresh start: what is left is rounding or noise"
     NON_FINITE = "every trial gave a loss or gradient that is not finite; the best point is kept"
     UNBOUNDED = "the loss falls without bound along the last direction; the best finite point is kept"
     LIMIT = "the line search used up its evaluations without finding a lower loss, from the steepest descent too"

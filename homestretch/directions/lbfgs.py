@@ -14,6 +14,7 @@ operations, and all its inner products fit one all-reduce. The small matrices ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -25,7 +26,7 @@ from homestretch.directions.conjugate_gradient import initial_step
 from homestretch.preconditioners import apply
 from homestretch.vectors import Vector
 
-_CURVATURE = 1e-12  # a pair is kept if <s, y> is above this times <y, P y>, by far the smallest ratio a useful pair has
+_COSINE = 8.0  # a pair is kept if the cosine of s and y is above this times the rounding unit: below it may be rounding
 
 
 class LBFGSDirection:
@@ -86,10 +87,9 @@ class LBFGSDirection:
         inverse = None if point.inverse_diagonal is None else _flat(point.inverse_diagonal)
         py = apply(inverse, y)
         direction = _flat(step.direction)
-        dy, ypy = point.dots((direction, y), (y, py))
-        sy = step.length * dy
-        if not sy > _CURVATURE * ypy * (self._scale() or 1.0):
-            return
+        dy, dd, yy = point.dots((direction, y), (direction, direction), (y, y))
+        if not _COSINE * vectors.working_eps(y[0].dtype) * math.sqrt(dd * yy) < dy < math.inf:
+            return  # a cosine has no units: sy / yy would tell pairs apart by the scale of the loss
         slot = self._slots.pop(0) if len(self._slots) == self._size else len(self._slots)
         if len(self._sy) == self._size:
             self._sy, self._yy = self._sy[1:, 1:], self._yy[1:, 1:]
@@ -113,9 +113,6 @@ class LBFGSDirection:
     def reset(self) -> None:
         """Forget the pairs."""
         self._slots, self._sy, self._yy = [], _matrix([], 0), _matrix([], 0)
-
-    def _scale(self) -> float | None:
-        return float(self._sy[-1, -1] / self._yy[-1, -1]) if self._slots else None
 
     def _combine(self, gradient: Vector, inverse: Vector | None, u: Tensor, c: Tensor, scale: float, point: Point) -> Vector:
         r""":math:`-\gamma M^{-1} (g - Y u) - S c`, tensor by tensor."""

@@ -98,6 +98,22 @@ def test_products_alone_spend_the_budget_too(problem):
     assert meter.products == 2
 
 
+def test_a_function_that_counts_by_itself_pays_for_what_it_showed(problem):
+    meter = Meter(problem, budget=6.0)
+    meter.observe(meter.start(), 24.2)
+    meter.spend(1.0)
+    meter.observe(meter.start(), 30.0)  # higher: nothing new
+    meter.spend(1 / 3)
+    meter.observe(torch.zeros(2), 1.0)
+    meter.spend(2.0)
+    meter.spend(3.0)  # a product at the same point is no part of what finding it cost
+    assert [cost for cost, _ in meter.trace] == pytest.approx([1.0, 10 / 3])
+    assert (meter.best, meter.evaluations) == (1.0, 3)
+    assert meter.best_point.tolist() == [0.0, 0.0]
+    with pytest.raises(Halt, match="budget"):
+        meter.observe(meter.start(), 24.2)
+
+
 def test_closure_serves_both_conventions(problem):
     meter = Meter(problem)
     closure = TorchClosure(meter)

@@ -12,13 +12,10 @@ def test_a_run_is_measured_by_the_highest_reference_it_is_not_below(best, refere
     assert reference_of(best, (0.0, 48.9)) == reference
 
 
-def test_references_leave_out_what_is_known_already():
-    assert references_of((0.0, 5.0), [5.0 + 1e-9, 7.0, 7.0 + 1e-9], 1e-9) == {
-        0.0: "listed",
-        5.0: "listed",
-        7.0: "certified",
-    }
-    assert references_of((0.0,), [], 2.0) == {0.0: "listed", 2.0: "lowest"}
+def test_references_are_the_listed_ones_and_the_lowest_found():
+    assert references_of((0.0, 5.0), 1e-9) == {0.0: "listed", 5.0: "listed"}
+    assert references_of((0.0,), 2.0) == {0.0: "listed", 2.0: "lowest"}
+    assert references_of((0.0,), -2.0) == {0.0: "listed", -2.0: "lowest"}
 
 
 def test_cost_to_reach():
@@ -48,9 +45,10 @@ def test_score():
         (0.0, True, 3),
         (5.0, True, 7),
         (0.0, False, None),
-        (6.0, True, 9),
-        (6.0, False, None),
+        (5.0, False, None),
+        (5.0, False, None),
         (3.0, True, 1),
     ]
-    assert [r["reference_kind"] for r in scored] == ["listed", "listed", "listed", "certified", "certified", "lowest"]
+    assert [r["reference_kind"] for r in scored] == ["listed", "listed", "listed", "listed", "listed", "lowest"]
+    assert [r["elsewhere"] for r in scored] == [False, False, False, True, False, False]
     assert scored[2]["error"] == 4.0
