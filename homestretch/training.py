@@ -89,6 +89,7 @@ def fit(
     batch_size: int | None = None,
     micro_batch: int | None = None,
     mode: str = "eval",
+    dropout: str = "off",
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -114,7 +115,8 @@ def fit(
         metrics: Name to ``metric(outputs, targets)``, a mean over the batch; evaluated on the validation data.
         batch_size: Samples in a mini-batch; 512 by default, or the loader's.
         micro_batch: Samples in one piece of a full pass.
-        mode: Mode of full passes, ``"eval"`` or ``"train"``; see :class:`~homestretch.objective.Objective`.
+        mode: What batch norm does in full passes, ``"eval"`` or ``"train"``; see :class:`~homestretch.objective.Objective`.
+        dropout: What dropout does in them, ``"off"`` or ``"fixed"``; likewise.
         seed: Decides the order of the mini-batches.
         out: Folder for the record and a checkpoint after each epoch.
         resume: Go on from the checkpoint in ``out``.
@@ -135,7 +137,9 @@ def fit(
         raise ValueError("resume needs out, the folder with the checkpoint")
     if not save_every >= 0.0:
         raise ValueError(f"save_every must not be negative, got {save_every}")
-    objective = Objective(model, loss, data, batch_size=batch_size, micro_batch=micro_batch, mode=mode, seed=seed)
+    objective = Objective(
+        model, loss, data, batch_size=batch_size, micro_batch=micro_batch, mode=mode, dropout=dropout, seed=seed
+    )
     make_first = first or (lambda parameters: Adam(parameters, lr=1e-3))
     first_optimizer = make_first(objective.parameters)
     if second is None:
@@ -263,6 +267,8 @@ class _Run:
         optimizer = self.optimizer
         if optimizer.phase == "first":
             use_averaged_weights(optimizer.first)  # the checkpoint has those that training goes on from
+        elif isinstance(optimizer.objective, Objective) and optimizer.objective.mode == "train":
+            optimizer.objective.settle()  # so that the model can be put into eval mode
         optimizer.history.append(EventRecord(epoch=optimizer.epochs, name="stop", message=stop))
         if self.out is not None:
             optimizer.history.to_parquet(self.out) if _has_parquet() else None

@@ -8,6 +8,7 @@ The loss is added up in float64; the gradient is accumulated by autograd in the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,11 +20,12 @@ from torch import Tensor, nn
 from homestretch.cost import CostMeter
 from homestretch.errors import NondeterministicLossError
 from homestretch.objective.batches import Batches, as_batches
-from homestretch.objective.modes import full_pass_mode, suspects, training_mode
+from homestretch.objective.determinism import layer_at_fault
+from homestretch.objective.modes import DROPOUTS, MODES, full_pass_mode, training_mode
 from homestretch.objective.products import DatasetProducts
+from homestretch.objective.statistics import reestimate, tracking_layers
 
 Loss = Callable[[Any, Any], Tensor]
-_MODES = ("eval", "train")
 
 
 class MiniBatch:
@@ -65,8 +67,10 @@ class Objective(DatasetProducts):
         batch_size: Samples in a mini-batch of the first phase.
         micro_batch: Samples in one piece of a full pass, which bounds its memory; ``batch_size`` if not given.
         seed: Decides the order of mini-batches, together with the epoch's number and nothing else.
-        mode: What layers that behave differently in training do during full passes: ``"eval"`` (dropout off, batch norm
-            with its running statistics) or ``"train"`` (batch norm over each micro-batch of the fixed partition).
+        mode: What batch norm does during full passes: ``"eval"``: it takes its running statistics, which
+            :meth:`settle` estimates anew at the swap; ``"train"``: it takes those of each micro-batch of the fixed partition.
+        dropout: What dropout does during full passes: it is ``"off"``, or has a ``"fixed"`` mask for each micro-batch,
+            decided by ``seed`` and the micro-batch's number.
         compute: ``compute(model, batch) -> (outputs, targets)`` for batches that are not pairs.
         group: Process group when each rank holds its own part of the data: losses and gradients are then summed over it.
         meter: Where the cost is counted; a new one if not given.
@@ -85,15 +89,18 @@ class Objective(DatasetProducts):
         micro_batch: int | None = None,
         seed: int = 0,
         mode: str = "eval",
+        dropout: str = "off",
         compute: Callable[[nn.Module, Any], tuple[Any, Any]] | None = None,
         group: dist.ProcessGroup | None = None,
         meter: CostMeter | None = None,
     ) -> None:
-        if mode not in _MODES:
-            raise ValueError(f"mode must be one of {_MODES}, got {mode!r}")
+        for name, value, known in (("mode", mode, MODES), ("dropout", dropout, DROPOUTS)):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {known}, got {value!r}")
         self.model = model
         self.meter = meter or CostMeter()
         self.mode = mode
+        self.dropout = dropout
         self.seed = seed
         self.version = 0
         self.batches: Batches = as_batches(data, batch_size=batch_size, micro_batch=micro_batch)
@@ -115,9 +122,10 @@ class Objective(DatasetProducts):
         """The loss over all the data as a 0-d float64 tensor; fills ``.grad``."""
         self.zero_grad()
         total: Tensor | float = 0.0
-        with full_pass_mode(self.model, self.mode), torch.enable_grad(), _no_sync(self.model):
-            for batch, count in self.batches.full():
+        with full_pass_mode(self.model, self.mode, self.dropout), torch.enable_grad(), _no_sync(self.model):
+            for index, (batch, count) in enumerate(self.batches.full()):
                 share = count / self._total
+                self.fix(index)
                 loss = self.batch_loss(batch)
                 (loss * share).backward()
                 total = total + _weighted(loss, share)
@@ -128,8 +136,9 @@ class Objective(DatasetProducts):
     def loss(self) -> float:
         """The loss over all the data by forward passes only."""
         total: Tensor | float = 0.0
-        with full_pass_mode(self.model, self.mode), torch.no_grad():
-            for batch, count in self.batches.full():
+        with full_pass_mode(self.model, self.mode, self.dropout), torch.no_grad():
+            for index, (batch, count) in enumerate(self.batches.full()):
+                self.fix(index)
                 total = total + _weighted(self.batch_loss(batch), count / self._total)
         self.meter.count_forward(self.portion)
         return self._sum_over_ranks(float(total))
@@ -143,6 +152,23 @@ class Objective(DatasetProducts):
                 f"loss must return the mean over the batch as one number, got shape {tuple(loss.shape)}: use reduction='mean'"
             )
         return loss.reshape(())
+
+    def settle(self) -> str:
+        """Estimate batch norm's running statistics anew at the present parameters, by a forward pass over all the data.
+
+        In mode ``"eval"`` this is part of the swap: the statistics left by the first phase lag behind its parameters. In mode
+        ``"train"`` it is of use at the end, when the model shall be evaluated. The function changes, and :attr:`version`.
+
+        Returns:
+            A sentence that says what was done; empty if the model has no such layers.
+        """
+        layers = len(tracking_layers(self.model))
+        if not layers:
+            return ""
+        reestimate(self.model, self.batches.full(), lambda batch: self._compute(self.model, batch))
+        self.meter.count_forward(self.portion)
+        self.version += 1
+        return f"running statistics of {layers} batch norms estimated anew over {len(self.batches)} samples"
 
     def minibatches(self, epoch: int) -> Iterator[MiniBatch]:
         """Closures for one epoch of mini-batches, in an order that depends on (seed, epoch) alone."""
@@ -160,6 +186,14 @@ class Objective(DatasetProducts):
         part.version = self.version + 1
         return part
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that goes on must know of the function: how often it changed."""
+        return {"version": self.version}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`'s result."""
+        self.version = int(state["version"])
+
     def zero_grad(self) -> None:
         """Drop all gradients of the trainable parameters."""
         for p in self.parameters:
@@ -169,19 +203,25 @@ class Objective(DatasetProducts):
         """Evaluate one micro-batch twice.
 
         Raises:
-            NondeterministicLossError: If the two losses differ, with the layers that may be at fault.
+            NondeterministicLossError: If the two losses differ, with the layer at fault.
         """
-        with full_pass_mode(self.model, self.mode), torch.no_grad():
-            batch, count = next(iter(self.batches.full()))
-            first, second = (float(self.batch_loss(batch)) for _ in range(2))
-            named = suspects(self.model)
-        for _ in range(2):
+        batch, count = next(iter(self.batches.full()))
+
+        def evaluate() -> float:
+            self.fix(0)
+            return float(self.batch_loss(batch))
+
+        with full_pass_mode(self.model, self.mode, self.dropout), torch.no_grad():
+            first, second = evaluate(), evaluate()
+            random = first != second and not (math.isnan(first) and math.isnan(second))
+            fault = layer_at_fault(self.model, evaluate) if random else ""
+        for _ in range(4 if random else 2):
             self.meter.count_forward(self.portion * count / self._total)
-        if first != second and not (first != first and second != second):
+        if random:
             raise NondeterministicLossError(
                 f"two evaluations of the loss on the same batch gave {first!r} and {second!r}. The convex phase needs a fixed "
-                f"function. Layers that may be at fault: {', '.join(named) or 'none of the known kinds'}. Use mode='eval', "
-                "switch random augmentation off, or fix the seed inside the loss."
+                f"function. At fault: {fault}. Put randomness into dropout layers, which full passes switch off "
+                "(or give fixed masks by dropout='fixed'), switch random augmentation off, or fix the seed inside the loss."
             )
 
     def _sum_over_ranks(self, value: float) -> float:

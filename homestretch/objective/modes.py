@@ -1,38 +1,51 @@
-"""Layers that behave differently in training: which mode a full pass uses, and which layers make a loss random."""
+"""Layers that behave differently in training: what they do during a full pass, which must be a fixed function."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.batchnorm import _NormBase
+
+MODES = ("eval", "train")
+DROPOUTS = ("off", "fixed")
 
 
 @contextmanager
-def full_pass_mode(model: nn.Module, mode: str) -> Iterator[None]:
+def full_pass_mode(model: nn.Module, mode: str, dropout: str = "off") -> Iterator[None]:
     """Put ``model`` into the stated mode for a full pass and restore every module's own flag afterwards.
 
-    In mode ``"train"`` batch norm normalises by the statistics of the micro-batch, without moving its running ones
-    (a full pass must not change what the next one computes), and dropout stays off.
+    Args:
+        model: The model.
+        mode: ``"eval"``: batch norm normalises by its running statistics. ``"train"``: by the statistics of the micro-batch,
+            without moving its running ones (a full pass must not change what the next one computes).
+        dropout: ``"off"``, or ``"fixed"``: everything but the norms is in training mode, and torch's random state is put
+            back at the end, so that :func:`fix_masks` may set it.
     """
     flags = [(m, m.training) for m in model.modules()]
     frozen = []
-    model.eval()
-    if mode == "train":
-        for module, _ in flags:
-            if isinstance(module, _BatchNorm):
-                module.train()
+    model.train(dropout == "fixed")
+    for module, _ in flags:
+        if isinstance(module, _NormBase):
+            module.train(mode == "train")
+            if mode == "train":
                 frozen.append((module, module.track_running_stats, module.running_mean, module.running_var))
                 module.running_mean = module.running_var = None
                 module.track_running_stats = False
     try:
-        yield
+        with _random_state_put_back(model) if dropout == "fixed" else nullcontext():
+            yield
     finally:
         for module, tracked, mean, variance in frozen:
             module.track_running_stats, module.running_mean, module.running_var = tracked, mean, variance
         _restore(flags)
+
+
+def fix_masks(seed: int, index: int) -> None:
+    """Make the dropout masks of the next evaluation a function of the seed and the micro-batch's number alone."""
+    torch.manual_seed((seed * 0x9E3779B1 + index * 0xC2B2AE35 + 0x27D4EB2F) % 2**63)
 
 
 @contextmanager
@@ -46,17 +59,9 @@ def training_mode(model: nn.Module) -> Iterator[None]:
         _restore(flags)
 
 
-def suspects(model: nn.Module) -> list[str]:
-    """Names of the layers that make two evaluations differ: dropout and batch norm in training mode."""
-    return [
-        f"{name or 'model'} ({type(module).__name__})"
-        for name, module in model.named_modules()
-        if module.training and (isinstance(module, _BatchNorm) or (isinstance(module, _DropoutNd) and module.p > 0))
-    ] or [
-        f"{name or 'model'} ({type(module).__name__})"
-        for name, module in model.named_modules()
-        if isinstance(module, _DropoutNd) and module.p > 0
-    ]
+def _random_state_put_back(model: nn.Module) -> AbstractContextManager[None]:
+    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    return torch.random.fork_rng(devices=[device.index for device in devices])
 
 
 def _restore(flags: list[tuple[nn.Module, bool]]) -> None:

@@ -12,6 +12,7 @@ from homestretch.auto import Factory, choose
 from homestretch.descent import Descent
 from homestretch.objective.base import Function, describe
 from homestretch.objective.closure import ClosureFunction
+from homestretch.objective.dataset import Objective
 from homestretch.objective.penalty import Penalized, coupled_decays, decoupled_decays
 
 Second = str | Descent | Factory
@@ -90,6 +91,11 @@ def decoupled_note(first: Optimizer, decoupled_decay: str) -> str:
     if decoupled_decay == "penalty":
         return "the first optimizer's decoupled weight decay goes on as a penalty of half the decay times the squared norm"
     return "the first optimizer's decoupled weight decay is not part of any loss and ends at the swap"
+
+
+def settle(objective: Any) -> str:
+    """Estimate batch norm's running statistics anew where the convex phase is going to use them; says what was done."""
+    return objective.settle() if isinstance(objective, Objective) and objective.mode == "eval" else ""
 
 
 def _ids(tensors: Sequence[Tensor]) -> list[int]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from homestretch.objective.dataset import Objective
+
 if TYPE_CHECKING:
     from homestretch.two_phase.optimizer import TwoPhase
 
@@ -32,6 +34,7 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
         "rule": optimizer.rule.state_dict(),
         "resort": optimizer.resort.state_dict(),
         "inspection": optimizer.inspection.state_dict() if optimizer.inspection is not None else None,
+        "objective": optimizer.objective.state_dict() if isinstance(optimizer.objective, Objective) else None,
         "meter": optimizer.meter.state_dict(),
     }
     if optimizer.phase == "second":
@@ -63,6 +66,8 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     optimizer.resort.load_state_dict(about["resort"])
     if optimizer.inspection is not None and about["inspection"] is not None:
         optimizer.inspection.load_state_dict(about["inspection"])
+    if isinstance(optimizer.objective, Objective) and about["objective"] is not None:
+        optimizer.objective.load_state_dict(about["objective"])
     optimizer.meter.load_state_dict(about["meter"])
     if "second" in about:
         numbers = _trainable_numbers(optimizer)

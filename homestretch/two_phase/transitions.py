@@ -10,7 +10,7 @@ from homestretch.descent import StopReason
 from homestretch.resort import Race
 from homestretch.swap import Observation
 from homestretch.two_phase.averages import averaged_weights, go_on_from_here, use_averaged_weights
-from homestretch.two_phase.hand_over import decoupled_note
+from homestretch.two_phase.hand_over import decoupled_note, settle
 from homestretch.two_phase.journal import write_decision, write_event
 from homestretch.two_phase.probe import run_probe
 from homestretch.two_phase.race import run_race
@@ -78,6 +78,7 @@ def propose(optimizer: TwoPhase, proposal: Decision) -> Decision:
 def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> None:
     """Begin the convex phase with what the first optimizer has learned; after a race, go on with it from where that ended."""
     averaged = not raced and use_averaged_weights(optimizer.first)
+    settled = "" if raced else settle(optimizer.objective)
     taken = "it goes on from the end of the race" if raced else optimizer.convex.start(optimizer.first)
     loss = None
     if optimizer.objective is not None:
@@ -86,7 +87,7 @@ def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> No
     optimizer.swap_epoch, optimizer.swap_reason = optimizer.epochs, decision.reason
     notes = [decision.reason, f"method: {type(optimizer.second).__name__} ({optimizer.convex.reason})", taken]
     notes += ["the first optimizer's averaged weights are the starting point"] if averaged else []
-    notes += [note for note in [decoupled_note(optimizer.first, optimizer.decoupled_decay)] if note]
+    notes += [note for note in (settled, decoupled_note(optimizer.first, optimizer.decoupled_decay)) if note]
     values = dict(decision.values) if loss is None else {**decision.values, "exact_loss": loss}
     write_event(optimizer, "swap", "; ".join(notes), values)
     optimizer.resort.swapped(optimizer.meter.gradient_equivalents, optimizer.epochs, loss, optimizer.budget)

@@ -147,8 +147,8 @@ class Noisy(nn.Module):
         return self.linear(x) + torch.randn(1, dtype=torch.float64)
 
 
-def test_a_random_loss_is_refused_and_the_suspect_layer_named():
-    with pytest.raises(NondeterministicLossError, match=r"dropout \(Dropout\)"):
+def test_a_random_loss_is_refused_and_the_layer_at_fault_named():
+    with pytest.raises(NondeterministicLossError, match=r"the model itself \(Noisy\)"):
         Objective(Noisy(), mse_loss, samples()).check_deterministic()
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from homestretch import vectors
 from homestretch.cost import CostMeter
 from homestretch.objective.batches import Batches
-from homestretch.objective.modes import full_pass_mode
+from homestretch.objective.modes import fix_masks, full_pass_mode
 from homestretch.objective.products.choosing import Chooser
 from homestretch.objective.products.gauss_newton import GaussNewtonProduct, output_curvature
 from homestretch.objective.products.hessian import HessianProduct, refuse_sharded
@@ -31,6 +31,8 @@ class DatasetProducts:
     parameters: list[Tensor]
     meter: CostMeter
     mode: str
+    dropout: str
+    seed: int
     portion: float
     _total: float
     _loss: Callable[[Any, Any], Tensor]
@@ -61,8 +63,8 @@ class DatasetProducts:
             self._hessian = HessianProduct(self.parameters, self.model)
         maker = self._hessian
 
-        def product(batch: Any) -> Vector:
-            return maker(lambda: self._batch_loss(batch), vector)
+        def product(batch: Any, index: int) -> Vector:
+            return maker(lambda: self._batch_loss(batch, index), vector)
 
         return self._over_data(product, maker.choice, self.meter.count_hessian_product)
 
@@ -80,10 +82,11 @@ class DatasetProducts:
             self._gauss_newton = GaussNewtonProduct(self.parameters, self.model)
         maker = self._gauss_newton
 
-        def product(batch: Any) -> Vector:
+        def product(batch: Any, index: int) -> Vector:
             held: list[Any] = []
 
             def outputs() -> Tensor:
+                self.fix(index)
                 found, targets = self._compute(self.model, batch)
                 held[:] = [targets]
                 return found
@@ -93,17 +96,23 @@ class DatasetProducts:
 
         return self._over_data(product, maker.choice, self.meter.count_gauss_newton_product)
 
-    def _batch_loss(self, batch: Any) -> Tensor:
+    def fix(self, index: int) -> None:
+        """Set the dropout masks of a micro-batch before an evaluation within a full pass, where they are fixed."""
+        if self.dropout == "fixed":
+            fix_masks(self.seed, index)
+
+    def _batch_loss(self, batch: Any, index: int) -> Tensor:
+        self.fix(index)
         return self._loss(*self._compute(self.model, batch)).reshape(())
 
-    def _over_data(self, product: Callable[[Any], Vector], choice: Chooser, count: Callable[[float], None]) -> Vector:
+    def _over_data(self, product: Callable[[Any, int], Vector], choice: Chooser, count: Callable[[float], None]) -> Vector:
         """The mean of the micro-batches' products, and its cost, that of choosing a way included."""
         total = vectors.zeros_like(vectors.locals_of(self.parameters))
         fraction = 0.0
-        with full_pass_mode(self.model, self.mode):
-            for batch, samples in self.batches.full():
+        with full_pass_mode(self.model, self.mode, self.dropout):
+            for index, (batch, samples) in enumerate(self.batches.full()):
                 share = samples / self._total
-                vectors.add_(total, product(batch), share)
+                vectors.add_(total, product(batch, index), share)
                 fraction += share * choice.tries
         count(self.portion * fraction)
         if self._group is not None:

@@ -1,0 +1,63 @@
+"""Which layer makes a loss random: the first whose output differs although its inputs are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+Call = tuple[str, list[Tensor], list[Tensor]]
+
+
+def layer_at_fault(model: nn.Module, evaluate: Callable[[], Any]) -> str:
+    """Evaluate twice and name the place where the two evaluations part.
+
+    Modules finish from the inside out, so the first one that turns equal inputs into different outputs is the innermost.
+
+    Args:
+        model: The model.
+        evaluate: Computes the loss of one batch by the model.
+    """
+    first, second = _calls(model, evaluate), _calls(model, evaluate)
+    for (name, inputs, outputs), (other, inputs_again, outputs_again) in zip(first, second, strict=False):
+        if name != other:
+            return f"the model, which calls other layers the second time ({name}, then {other})"
+        if _differ(outputs, outputs_again):
+            if _differ(inputs, inputs_again):
+                return f"what reaches {name}: its inputs differ already"
+            return name
+    return "none of the model's layers: the loss function, or what is computed outside of them"
+
+
+def _calls(model: nn.Module, evaluate: Callable[[], Any]) -> list[Call]:
+    """All calls of modules during an evaluation, in the order in which they finish, with copies of what went in and out."""
+    calls: list[Call] = []
+    names = {module: f"{name or 'the model itself'} ({type(module).__name__})" for name, module in model.named_modules()}
+
+    def note(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        calls.append((names[module], _copies((args, kwargs)), _copies(output)))
+
+    handles = [module.register_forward_hook(note, with_kwargs=True) for module in names]
+    try:
+        evaluate()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls
+
+
+def _copies(tree: Any) -> list[Tensor]:
+    return [leaf.detach().clone() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _differ(a: list[Tensor], b: list[Tensor]) -> bool:
+    return len(a) != len(b) or not all(_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return bool(torch.equal(a, b) or (a.is_floating_point() and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)))

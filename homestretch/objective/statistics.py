@@ -1,0 +1,73 @@
+"""Batch norm's running statistics, estimated anew from all the data at one point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Layer = tuple[_BatchNorm, Tensor, Tensor]
+
+
+def tracking_layers(model: nn.Module) -> list[Layer]:
+    """The batch norms with running statistics, with their mean and variance."""
+    found = []
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            mean, variance = module.running_mean, module.running_var
+            if mean is not None and variance is not None:
+                found.append((module, mean, variance))
+    return found
+
+
+@torch.no_grad()
+def reestimate(model: nn.Module, batches: Iterable[tuple[Any, int]], forward: Callable[[Any], Any]) -> None:
+    r"""Replace the running statistics by those of the data at the present parameters.
+
+    Each micro-batch is normalised by its own statistics, and these are averaged, weighted by the samples, as in algorithm 2
+    of Ioffe and Szegedy (2015): :math:`\mathrm{E}[x] = \mathrm{E}_B[\mu_B]`, :math:`\mathrm{Var}[x] = \mathrm{E}_B[\sigma_B^2]`
+    with the unbiased :math:`\sigma_B^2`. Everything else is in eval mode: no dropout.
+
+    Args:
+        model: The model, changed in its batch norms' buffers only.
+        batches: Micro-batches with their numbers of samples. One of a single sample is passed over where layers cannot
+            normalise it.
+        forward: Runs the model on a batch.
+    """
+    layers = tracking_layers(model)
+    if not layers:
+        return
+    seen = 0
+    with _only_training(model, [layer for layer, _, _ in layers]) as set_momentum:
+        for batch, count in batches:
+            if count < 2:
+                continue
+            seen += count
+            set_momentum(count / seen)
+            forward(batch)
+
+
+@contextmanager
+def _only_training(model: nn.Module, layers: list[_BatchNorm]) -> Any:
+    """Training mode for these layers alone; yields what sets their momentum. Flags and momenta are restored."""
+    flags = [(m, m.training) for m in model.modules()]
+    momenta = [layer.momentum for layer in layers]
+    model.eval()
+    for layer in layers:
+        layer.train()
+
+    def set_momentum(value: float) -> None:
+        for layer in layers:
+            layer.momentum = value
+
+    try:
+        yield set_momentum
+    finally:
+        for module, training in flags:
+            module.training = training
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
