@@ -40,7 +40,7 @@ NAME = "swap"
 EDITION = 1
 """Raise it when the cells or the way of counting change, so that cached runs are made again."""
 EXTRA_COLUMNS = ("scale", "budget", "swap_epoch", "swap_share", "returns", "regret", "detail")
-_ENGINE = ("two_phase", "swap", "objective", "paper", "resort.py", "trend.py", "auto.py", "cost.py")
+_ENGINE = ("two_phase", "swap", "objective", "paper", "resort", "trend.py", "auto.py", "cost.py")
 _CONVEX = ("descent", "directions", "searches", "line.py", "moments.py", "preconditioners.py", "vectors.py")
 
 

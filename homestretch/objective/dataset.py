@@ -8,7 +8,6 @@ The loss is added up in float64; the gradient is accumulated by autograd in the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -18,9 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from homestretch.cost import CostMeter
-from homestretch.errors import NondeterministicLossError
 from homestretch.objective.batches import Batches, as_batches
-from homestretch.objective.determinism import layer_at_fault
+from homestretch.objective.determinism import refuse_random
 from homestretch.objective.modes import DROPOUTS, MODES, full_pass_mode, training_mode
 from homestretch.objective.products import DatasetProducts
 from homestretch.objective.statistics import reestimate, tracking_layers
@@ -212,17 +210,9 @@ class Objective(DatasetProducts):
             return float(self.batch_loss(batch))
 
         with full_pass_mode(self.model, self.mode, self.dropout), torch.no_grad():
-            first, second = evaluate(), evaluate()
-            random = first != second and not (math.isnan(first) and math.isnan(second))
-            fault = layer_at_fault(self.model, evaluate) if random else ""
-        for _ in range(4 if random else 2):
-            self.meter.count_forward(self.portion * count / self._total)
-        if random:
-            raise NondeterministicLossError(
-                f"two evaluations of the loss on the same batch gave {first!r} and {second!r}. The convex phase needs a fixed "
-                f"function. At fault: {fault}. Put randomness into dropout layers, which full passes switch off "
-                "(or give fixed masks by dropout='fixed'), switch random augmentation off, or fix the seed inside the loss."
-            )
+            for _ in range(2):
+                self.meter.count_forward(self.portion * count / self._total)
+            refuse_random(self.model, evaluate)
 
     def _sum_over_ranks(self, value: float) -> float:
         if self._group is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,29 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from homestretch.errors import NondeterministicLossError
+
 Call = tuple[str, list[Tensor], list[Tensor]]
+
+
+def refuse_random(model: nn.Module, evaluate: Callable[[], float]) -> None:
+    """Evaluate twice, and twice more to find the fault if the losses differ.
+
+    Args:
+        model: The model, in the mode of full passes.
+        evaluate: Computes the loss of one batch by the model.
+
+    Raises:
+        NondeterministicLossError: If the two losses differ, with the layer at fault.
+    """
+    first, second = evaluate(), evaluate()
+    if first == second or (math.isnan(first) and math.isnan(second)):
+        return
+    raise NondeterministicLossError(
+        f"two evaluations of the loss on the same batch gave {first!r} and {second!r}. The convex phase needs a fixed "
+        f"function. At fault: {layer_at_fault(model, evaluate)}. Put randomness into dropout layers, which full passes switch "
+        "off (or give fixed masks by dropout='fixed'), switch random augmentation off, or fix the seed inside the loss."
+    )
 
 
 def layer_at_fault(model: nn.Module, evaluate: Callable[[], Any]) -> str:

@@ -13,6 +13,7 @@ from homestretch.decision import Decision
 from homestretch.errors import HomestretchError
 from homestretch.resort import Race, Trace
 from homestretch.two_phase.averages import averaged_weights, use_averaged_weights
+from homestretch.two_phase.hand_over import settle
 from homestretch.two_phase.journal import write_event
 from homestretch.two_phase.measure import observe
 from homestretch.two_phase.state import load_first
@@ -41,7 +42,7 @@ class Start:
         """Take a copy."""
         return cls(
             vectors.clone(vectors.locals_of(objective.parameters)),
-            [b.detach().clone() for b in objective.model.buffers()],
+            _buffers(objective),
             deepcopy(optimizer.first.state_dict()),
             deepcopy(optimizer.rule.state_dict()),
             deepcopy(optimizer.resort.state_dict()),
@@ -53,8 +54,7 @@ class Start:
     def put_back(self, optimizer: TwoPhase, objective: Objective) -> None:
         """Undo what the first phase did since."""
         vectors.copy_(vectors.locals_of(objective.parameters), self.parameters)
-        for buffer, kept in zip(objective.model.buffers(), self.buffers, strict=True):
-            buffer.copy_(kept)
+        _put_buffers(objective, self.buffers)
         load_first(optimizer, self.first)
         optimizer.rule.load_state_dict(self.rule)
         optimizer.resort.load_state_dict(self.resort)
@@ -86,7 +86,9 @@ def run_race(optimizer: TwoPhase, race: Race) -> Decision | None:
     with averaged_weights(optimizer.first):
         second_trace = _run_second(optimizer, objective, epochs * objective.portion)
         second, reached = optimizer.second.state_dict(), vectors.clone(parameters)
+        settled = _buffers(objective)
     vectors.copy_(parameters, start.parameters)
+    _put_buffers(objective, start.buffers)
     checkpoint.set_random_state(start.random)
     first_trace = _run_first(optimizer, objective, epochs, second_trace[0][1])
     decision = race.settle(first_trace, second_trace)
@@ -97,15 +99,27 @@ def run_race(optimizer: TwoPhase, race: Race) -> Decision | None:
         start.put_back(optimizer, objective)
         use_averaged_weights(optimizer.first)
         vectors.copy_(parameters, reached)
+        _put_buffers(objective, settled)
         optimizer.second.load_state_dict(second)
     total = optimizer.meter.gradient_equivalents - cost
     write_event(optimizer, "race", f"{decision.reason}; {total:.4g} in all", {**decision.values, "total_cost": total})
     return decision
 
 
+def _buffers(objective: Objective) -> list[Tensor]:
+    """Copies of what the model keeps beside its parameters: batch norm's statistics."""
+    return [b.detach().clone() for b in objective.model.buffers()]
+
+
+def _put_buffers(objective: Objective, kept: list[Tensor]) -> None:
+    for buffer, value in zip(objective.model.buffers(), kept, strict=True):
+        buffer.copy_(value)
+
+
 def _run_second(optimizer: TwoPhase, objective: Objective, allowed: float) -> Trace:
     second, function = optimizer.prepare_second(), optimizer.second_function(objective)
     before = optimizer.meter.gradient_equivalents
+    settle(objective)
     trace = [(0.0, float("nan"))]
     try:
         trace = [(0.0, second.evaluate(function))]

@@ -15,6 +15,7 @@ from torch.optim import lr_scheduler as schedules
 
 from homestretch import LBFGS, AtEpoch, NoResort, Objective, TwoPhase, fit
 from homestretch.history import EpochRecord, EventRecord
+from homestretch.resort import Resort
 
 WITH_MOMENTS = {
     "Adam": lambda p: optim.Adam(p, lr=1e-2),
@@ -42,6 +43,15 @@ WITHOUT = {
 }
 FIRST = {**WITH_MOMENTS, **WITHOUT}
 AVERAGED = {"ASGD", *(name for name in FIRST if name.startswith("schedule-free"))}
+
+
+class AtOnce(Resort):
+    """Goes back after the first step."""
+
+    name = "at-once"
+
+    def judge(self, cost, loss, failure):
+        return self.decide(True, "this is a test")
 
 
 def data(count=48):

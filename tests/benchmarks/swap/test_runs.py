@@ -6,12 +6,22 @@ from benchmarks.swap.cells import images, science
 from benchmarks.swap.methods import Live, live_methods
 from benchmarks.swap.recording import Training, first_phase
 from benchmarks.swap.runs import live_run, swapped_run
-from homestretch import AtEpoch, MeasuredResort, NoResort
+from homestretch import AtEpoch, NoResort
+from homestretch.resort import Resort
 
 CELLS = {
     "full batch": science("zoo-sin-64", 100.0, 1),
     "mini-batches": images("digits", "vit-nomlp-wkewq-wvwo", 10, 1, None, rows=48, batch=16),
 }
+
+
+class AtOnce(Resort):
+    """Goes back after the first step."""
+
+    name = "at-once"
+
+    def judge(self, cost, loss, failure):
+        return self.decide(True, "this is a test")
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -27,8 +37,7 @@ def test_a_run_from_a_stored_epoch_is_the_run_that_swapped_there(name, tmp_path)
 
 def test_the_end_of_a_run_that_went_back_is_evaluated_over_all_the_data():
     cell = CELLS["mini-batches"]
-    resort = {"grace": 0, "patience": 1, "window": 2, "margin": 1e9}
-    found = live_run(cell, 0, Live("back", lambda: {"rule": AtEpoch(5), "resort": MeasuredResort(**resort)}))
+    found = live_run(cell, 0, Live("back", lambda: {"rule": AtEpoch(5), "resort": AtOnce()}))
     assert found["returns"] == 1
     assert found["status"] == "ended in the first phase"
     assert found["gradient_equivalents"] <= cell.budget
