@@ -25,6 +25,7 @@ from homestretch.swap import (
     LiteralPeak,
     Never,
     NoiseScale,
+    PacedPeak,
     Plateau,
 )
 from homestretch.training import FitResult, evaluate, fit
@@ -60,6 +61,7 @@ __all__ = [
     "NoiseScale",
     "NystromPreconditioner",
     "Objective",
+    "PacedPeak",
     "Plateau",
     "Race",
     "SelfScaledBroyden",

@@ -14,7 +14,7 @@ from homestretch.descent import LBFGS, ConjugateGradient, Descent
 from homestretch.paper.settings import Recipe
 from homestretch.resort import MeasuredResort, NoResort, Resort
 from homestretch.searches import GoldenSection
-from homestretch.swap import AtEpoch, AtShare, BudgetAware, CurvePeak, GradientNormPeak, LiteralPeak, Never, SwapRule
+from homestretch.swap import AtEpoch, AtShare, BudgetAware, CurvePeak, GradientNormPeak, LiteralPeak, Never, PacedPeak, SwapRule
 
 __all__ = [
     "Golden",
@@ -92,6 +92,7 @@ def make_rule(recipe: Recipe) -> SwapRule:
     if recipe.rule == "share":
         return AtShare(recipe.swap_at)
     simple: dict[str, Callable[[], SwapRule]] = {
+        "paced": PacedPeak,
         "guarded": GradientNormPeak,
         "literal": LiteralPeak,
         "curve": CurvePeak,

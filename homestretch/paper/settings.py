@@ -9,7 +9,7 @@ from typing import Literal
 Model = Literal["vit-mlp", "vit-nomlp", "vit-nomlp-wkewq", "vit-nomlp-wkewq-wvwo", "vgg5-max-relu", "gpt-char"]
 Data = Literal["digits", "mnist", "cifar-10", "cifar-100", "python-docs"]
 Second = Literal["auto", "cg", "cg-adam", "golden-fr", "golden-pr", "lbfgs", "torch-lbfgs", "none"]
-Rule = Literal["guarded", "literal", "curve", "budget", "epoch", "share", "start", "never"]
+Rule = Literal["paced", "guarded", "literal", "curve", "budget", "epoch", "share", "start", "never"]
 First = Literal["adam", "adamw", "sgd"]
 Named = Literal[
     "adam",
@@ -73,9 +73,9 @@ class Recipe:
             by Adam's moments (cg-adam), with golden sections as in the paper (golden-fr: Fletcher-Reeves, golden-pr:
             Polak-Ribiere); lbfgs; torch's own L-BFGS with strong Wolfe and zero tolerances (torch-lbfgs, for the rules
             share and start only); or none.
-        rule: When to swap: the guarded peak of the gradient norm, the paper's literal 0.9 rule, the peak of the norm
-            against the loss, forecasts within the budget, after swap-at epochs, after swap-at of the budget, at the start
-            (no first phase), or never.
+        rule: When to swap: after the guarded peak of the gradient norm, at the moment that the first phase's pace and the
+            budget point to (paced); at the guarded peak; by the paper's literal 0.9 rule; at the peak of the norm against the
+            loss; by forecasts within the budget; after swap-at epochs; after swap-at of the budget; at the start; or never.
         swap_at: For the rules epoch (a number of epochs) and share (between 0 and 1).
         gradient_norm: Which norm the rule watches: the free mean of the mini-batch gradients, a fixed sample's, or the exact.
         resort: Whether to go back to the first phase when the convex phase makes less progress for its cost.
@@ -85,7 +85,7 @@ class Recipe:
     learning_rate: float = 1e-3
     schedule: Literal["constant", "cosine"] = "constant"
     second: Second = "auto"
-    rule: Rule = "guarded"
+    rule: Rule = "paced"
     swap_at: float = 0.3
     gradient_norm: Literal["running-mean", "probe", "exact"] = "running-mean"
     resort: bool = True

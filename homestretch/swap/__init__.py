@@ -10,6 +10,7 @@ from homestretch.swap.fixed import AtEpoch, AtShare, AtStep, Never
 from homestretch.swap.literal import LiteralPeak
 from homestretch.swap.loss_rules import AtLoss, Plateau
 from homestretch.swap.noise_scale import NoiseScale
+from homestretch.swap.paced import FullBatches, Pace, PacedPeak, default_rule
 from homestretch.swap.peak import GradientNormPeak
 
 __all__ = [
@@ -26,12 +27,16 @@ __all__ = [
     "Decision",
     "Fallback",
     "Forecast",
+    "FullBatches",
     "GradientNormPeak",
     "LiteralPeak",
     "Never",
     "NoiseScale",
     "Observation",
+    "Pace",
+    "PacedPeak",
     "Plateau",
     "ProbeResult",
     "SwapRule",
+    "default_rule",
 ]

@@ -53,6 +53,7 @@ class Observation:
         samples: Size of the data set; ``None`` if it is unknown.
         learning_rate: Learning rate of the first phase in this epoch; ``None`` if it is unknown.
         step: Steps of the first optimizer so far; ``None`` if they are not counted.
+        epoch_steps: Steps in this epoch; likewise.
         probe: Answer to a decision that asked for a probe. An observation with an answer repeats its epoch and is not
             counted as a new one.
     """
@@ -67,6 +68,7 @@ class Observation:
     samples: int | None = None
     learning_rate: float | None = None
     step: int | None = None
+    epoch_steps: int | None = None
     probe: ProbeResult | None = None
 
 

@@ -68,4 +68,5 @@ def observe(optimizer: TwoPhase, loss: float | None, gradient_norm: float | None
         samples=objective.samples if objective is not None else None,
         learning_rate=None if rate is None else float(rate),
         step=optimizer.first_steps,
+        epoch_steps=len(optimizer.mean),
     )

@@ -15,7 +15,7 @@ from homestretch.errors import UnsupportedError
 from homestretch.history import History
 from homestretch.objective.dataset import Objective
 from homestretch.resort import MeasuredResort, Race, Resort
-from homestretch.swap import GradientNormPeak, SwapRule
+from homestretch.swap import SwapRule, default_rule
 from homestretch.two_phase import state as state_format
 from homestretch.two_phase.averages import use_training_weights
 from homestretch.two_phase.gradient_norm import KINDS, RunningMean
@@ -45,7 +45,8 @@ class TwoPhase(Optimizer):
         objective: The objective; ``None`` with plain closures.
         first: Any torch optimizer. Its parameter groups are this optimizer's, so learning-rate schedules may hold either.
         second: ``"auto"``, a Descent over the same parameters, or a function that makes one from a list of them.
-        rule: When to swap; the guarded gradient-norm peak by default.
+        rule: When to swap; by default :class:`~homestretch.swap.PacedPeak`, and without a budget
+            :class:`~homestretch.swap.GradientNormPeak`.
         resort: When to go back; by default when the convex phase makes less progress for its cost than the first phase did.
             A :class:`~homestretch.resort.Race` lets both phases run before one goes on.
         evidence: ``"record"`` the curvature at a proposed swap, ``"wait"`` with the swap until it speaks for convexity,
@@ -94,7 +95,7 @@ class TwoPhase(Optimizer):
             raise ValueError("first must optimise the same parameters as params, in the same order")
         self.first = first
         self.objective = objective
-        self.rule = rule if rule is not None else GradientNormPeak()
+        self.rule = rule if rule is not None else default_rule(budget)
         self.resort = resort if resort is not None else MeasuredResort()
         self.history = history if history is not None else History()
         self.budget = budget

@@ -137,7 +137,7 @@ def _write(
     )
     first.load_state_dict(content["first"])
     optimizer.meter.load_state_dict(content["meter"])
-    optimizer.epochs = len(observations)
+    optimizer.epochs = optimizer.first_epochs = len(observations)
     history = History(out / RECORD)
     epochs = known.of(EpochRecord)
     for record, observation in zip(epochs, observations, strict=False):

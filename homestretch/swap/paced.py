@@ -1,0 +1,119 @@
+r"""The default rule where the budget is known: the peak opens the window, the first phase's pace chooses the moment in it.
+
+Both phases are taken to follow power laws, the first phase :math:`L \propto c^{-a}` over the total cost c, the convex phase
+:math:`c^{-b}` on a clock that starts with the swap. Then the final loss is lowest when the swap comes at the share
+a / (a + b) of the budget (see :mod:`homestretch.swap.budget`). The power a is read off the first phase's record, epoch by
+epoch: one that still falls fast is left alone for longer. The power b cannot be known before the convex phase runs, and a
+short probe shows its slow start and nothing else; so it is assumed: 1, a loss halved by each doubling of its cost, which errs
+on the late side. What was assumed wrongly the safe resort corrects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from homestretch import arguments, trend
+from homestretch.decision import Decision
+from homestretch.swap.base import Observation, SwapRule
+from homestretch.swap.budget import best_moment
+from homestretch.swap.combine import After, AnyOf
+from homestretch.swap.fixed import AtShare
+from homestretch.swap.peak import GradientNormPeak
+
+_LEAST_POINTS = 4  # epochs that a trend of the first phase is taken over, at least
+
+
+@dataclass
+class PaceMemory:
+    """The record of the first phase."""
+
+    costs: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+
+class Pace(SwapRule):
+    """Swap at the share a / (a + b) of the budget, with a measured and b assumed.
+
+    Args:
+        convex_power: The power b that the convex phase is taken to have; smaller swaps later.
+    """
+
+    name = "pace"
+    Memory = PaceMemory
+    memory: PaceMemory
+
+    def __init__(self, convex_power: float = 1.0) -> None:
+        super().__init__()
+        self.convex_power = arguments.positive("convex_power", convex_power)
+
+    def judge(self, observation: Observation) -> Decision:
+        """Record the epoch and compare its cost with the best moment."""
+        if observation.budget is None:
+            raise ValueError("Pace needs a budget: give the run its planned gradient-equivalents, or use GradientNormPeak")
+        memory = self.memory
+        memory.costs.append(observation.cost)
+        memory.losses.append(observation.loss)
+        recent = trend.last_doubling(memory.costs, _LEAST_POINTS)
+        costs, losses = memory.costs[recent], memory.losses[recent]
+        if len(costs) < _LEAST_POINTS:
+            return self.stay(f"{len(memory.costs)} epochs are too few for a trend, {_LEAST_POINTS} are needed")
+        if min(losses) <= 0.0:
+            return self.stay("a loss that is not positive has no power to go by")
+        power = max(trend.exponent(costs, losses), 0.0)
+        moment = best_moment(power, self.convex_power, observation.budget)
+        return self.decide(
+            observation.cost >= moment,
+            f"the loss falls with power {power:.2g} of the cost, the convex phase is taken to make {self.convex_power:.2g}: "
+            f"the best moment is {moment:.4g} of {observation.budget:.4g} gradient-equivalents, "
+            f"{observation.cost:.4g} are spent",
+            first_phase_power=power,
+            best_moment=moment,
+        )
+
+
+class FullBatches(AtShare):
+    """Swap at a share of the budget if the first phase makes one step an epoch, on all the data.
+
+    Then no mini-batch noise speaks for the first phase, and its cheap steps are not cheap.
+
+    Args:
+        share: Share of the planned gradient-equivalents, above 0 and at most 1.
+    """
+
+    name = "full-batches"
+
+    def judge(self, observation: Observation) -> Decision:
+        """Look at the steps, then at what is spent of the budget."""
+        if observation.epoch_steps != 1:
+            return self.stay("the first phase works on mini-batches")
+        return super().judge(observation)
+
+
+class PacedPeak(AnyOf):
+    """The peak of the gradient norm opens the window, the pace of the first phase and the budget choose the moment in it.
+
+    Needs a budget, and no probes. A first phase on full batches is not waited for beyond ``full_batch_share``; one whose
+    gradient norm shows no peak ends at ``latest``.
+
+    Args:
+        opener: The rule that opens the window; :class:`~homestretch.swap.peak.GradientNormPeak` by default.
+        convex_power: See :class:`Pace`.
+        latest: Share of the budget at which to swap without a peak.
+        full_batch_share: Share of the budget for a first phase on full batches.
+    """
+
+    def __init__(
+        self,
+        opener: SwapRule | None = None,
+        *,
+        convex_power: float = 1.0,
+        latest: float = 0.75,
+        full_batch_share: float = 0.1,
+    ) -> None:
+        window = After(opener or GradientNormPeak(fallback_share=None), Pace(convex_power))
+        super().__init__(window, AtShare(latest), FullBatches(full_batch_share), name="paced-peak")
+
+
+def default_rule(budget: float | None) -> SwapRule:
+    """The rule of a run that was given none: the peak alone where the end is open."""
+    return GradientNormPeak() if budget is None else PacedPeak()

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+
+from homestretch.swap import AtEpoch, FullBatches, GradientNormPeak, Observation, Pace, PacedPeak, default_rule
+
+BUDGET = 200.0
+
+
+def series(power: float, epochs: int = 200, steps: int = 4) -> list[Observation]:
+    return [
+        Observation(epoch=e, loss=e**-power, gradient_norm=1.0, cost=float(e), budget=BUDGET, epoch_steps=steps)
+        for e in range(1, epochs + 1)
+    ]
+
+
+@pytest.mark.parametrize(("power", "expected"), [(0.5, 50), (1.5, 100), (3.0, 134), (0.0, 4)])
+def test_swaps_at_the_best_share_of_the_budget(tools, power, expected):
+    assert tools.swap_epoch(Pace(1.5), series(power)) == expected
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("convex_power", [0.5, 1.5, 3.0])
+def test_no_other_moment_is_better_if_the_powers_are_right(tools, power, convex_power):
+    def final(swapped: float) -> float:
+        return swapped**-power * (BUDGET - swapped) ** -convex_power
+
+    found = tools.swap_epoch(Pace(convex_power), series(power))
+    assert final(found) <= 1.01 * min(final(float(s)) for s in range(1, 200))
+
+
+def test_reason_gives_the_powers(tools):
+    rule = Pace(1.5)
+    decisions = [rule.observe(o) for o in series(1.0, 60)]
+    assert decisions[-1].reason == (
+        "the loss falls with power 1 of the cost, the convex phase is taken to make 1.5: "
+        "the best moment is 80 of 200 gradient-equivalents, 60 are spent"
+    )
+    assert decisions[2].reason == "3 epochs are too few for a trend, 4 are needed"
+
+
+def test_no_power_without_positive_losses(tools):
+    assert tools.swap_epoch(Pace(), tools.series([-1.0] * 50, [1.0] * 50)) is None
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(1, 20), (2, 150)])
+def test_full_batches_are_not_waited_for(tools, steps, expected):
+    assert tools.swap_epoch(PacedPeak(), series(2.0, steps=steps)) == expected
+
+
+def test_unknown_steps_count_as_mini_batches(tools):
+    assert tools.swap_epoch(FullBatches(0.1), tools.series([1.0] * 50, [1.0] * 50)) is None
+
+
+def test_the_peak_opens_the_window(tools):
+    assert tools.swap_epoch(PacedPeak(AtEpoch(130)), series(1.0)) == 130
+    assert tools.swap_epoch(PacedPeak(AtEpoch(10)), series(1.0)) == 100
+
+
+@pytest.mark.parametrize("name", ["mnist-softmax", "cifar-softmax"])
+def test_swaps_well_after_the_peak_on_measured_series(tools, name):
+    observations = tools.measured(name)
+    peak, paced = (tools.swap_epoch(rule, observations) for rule in (GradientNormPeak(), PacedPeak()))
+    assert peak < 70
+    assert 90 < paced < 150
+
+
+@pytest.mark.parametrize("cut", [3, 40, 99])
+def test_resumed_rule_goes_on_exactly(tools, cut):
+    alone, stopped = tools.resumed(PacedPeak(AtEpoch(10)), PacedPeak(AtEpoch(10)), series(1.0, 110), cut)
+    assert stopped == alone
+    assert alone[99].swap
+
+
+def test_default_rule():
+    assert default_rule(None).name == "gradient-norm-peak"
+    assert default_rule(100.0).name == "paced-peak"
+
+
+def test_needs_a_budget():
+    with pytest.raises(ValueError, match="Pace needs a budget"):
+        Pace().observe(Observation(epoch=1, loss=1.0, gradient_norm=1.0, cost=1.0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"convex_power": 0.0}, "convex_power"), ({"latest": 1.5}, "share"), ({"full_batch_share": 0.0}, "share")],
+)
+def test_wrong_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PacedPeak(**settings)
