@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench-functions bench-swap test test-slow check format clean
+.PHONY: help install demo test test-slow check format clean bench-functions bench-rules bench-swap
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -34,6 +34,9 @@ bench-functions: $(INSTALLED)  ## side by side with peers on smooth test functio
 
 bench-swap: $(INSTALLED)  ## swap rules against fixed swaps; QUICK=1 for a minute's worth, SCALE=tenth or full for more
 	$(BIN)/python -m benchmarks.bench_swap
+
+bench-rules: $(INSTALLED)  ## when the swap rules fire on the digits, by both gradient norms; QUICK=1 for seconds
+	$(BIN)/python -m benchmarks.bench_rules
 
 check: $(INSTALLED)  ## lint and types only
 	$(BIN)/ruff check .
