@@ -51,7 +51,7 @@ def main(quick: bool = False) -> tuple[float, float]:
     net = nn.Sequential(
         nn.Linear(2, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 1)
     )
-    count = 300 if quick else 2500
+    count = 800 if quick else 2500
     objective = LeastSquares(residuals, net, draw(net, count), weights={"start": 5.0, "ends": 5.0})
     x, t = np.linspace(-1, 1, 201), np.linspace(0, 1, 51)
     truth, grid = torch.tensor(exact(x, t)), torch.cartesian_prod(torch.tensor(x), torch.tensor(t))

@@ -31,7 +31,7 @@ def main(quick: bool = False) -> tuple[float, float]:
     deepxde.config.set_default_float("float64")
     square = deepxde.geometry.Rectangle([0, 0], [1, 1])
     border = deepxde.icbc.DirichletBC(square, lambda x: 0.0, lambda _, on_boundary: on_boundary)
-    data = deepxde.data.PDE(square, equation, border, num_domain=100 if quick else 900, num_boundary=40 if quick else 120)
+    data = deepxde.data.PDE(square, equation, border, num_domain=1200, num_boundary=120)
     model = deepxde.Model(data, deepxde.nn.FNN([2, 32, 32, 1], "tanh", "Glorot normal"))
     grid = square.uniform_points(2500)
 
