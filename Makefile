@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format clean bench-functions bench-rules bench-swap
+.PHONY: help install demo test test-slow check docs format clean bench-functions bench-rules bench-swap
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -42,6 +42,10 @@ check: $(INSTALLED)  ## lint and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyrefly check
+
+docs: $(INSTALLED)  ## build the site from docs/ and the docstrings into site/
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(INSTALLED)  ## rewrite the code in the house format
 	$(BIN)/ruff check --fix .

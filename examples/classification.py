@@ -5,6 +5,7 @@ Run it: `python examples/classification.py` (about half a minute), or with `--qu
 
 from __future__ import annotations
 
+import math
 import sys
 
 import torch
@@ -41,7 +42,7 @@ def main(quick: bool = False) -> tuple[float, float]:
         for event in optimizer.history.of(EventRecord)[known:]:  # swaps and returns to Adam, each with its reason
             print(f"epoch {event.epoch}, {event.name}: {event.message}")
             known += 1
-            before = error() if event.name == "swap" and known == 1 else before
+            before = error() if event.name == "swap" and math.isnan(before) else before
     after = error()
     print(
         f"share of test images misread: {before:.3f} at the swap, {after:.3f} at the end; training loss {objective.loss():.1e}"

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from functools import reduce
+
+import pytest
+import yaml
+
+from tests.docs.snippets import DOCS
+
+ROOT = DOCS.parent
+PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_IDENTIFIER = re.compile(r"^::: (\S+)$", re.MULTILINE)
+
+
+def entries(nav):
+    """All files of the navigation."""
+    for entry in nav:
+        value = next(iter(entry.values())) if isinstance(entry, dict) else entry
+        yield from entries(value) if isinstance(value, list) else [value]
+
+
+def anchors(text: str) -> set[str]:
+    """Anchors of a page's headings, as Python-Markdown makes them."""
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
+
+
+def test_every_entry_of_the_navigation_is_a_page():
+    missing = [entry for entry in entries(SITE["nav"]) if not (DOCS / entry).is_file()]
+    assert not missing
+
+
+def test_the_pages_written_here_are_in_the_navigation():
+    known = set(entries(SITE["nav"]))
+    assert {"index.md", "from-adam-lbfgs.md", "examples.md"} <= known
+    assert {f"reference/{page.name}" for page in (DOCS / "reference").glob("*.md")} <= known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_between_pages_lead_somewhere(page):
+    for link in _LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name} links to {link}"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{page.name} links to {link}"
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "reference").glob("*.md")), ids=lambda page: page.stem)
+def test_what_the_reference_shows_exists(page):
+    for identifier in _IDENTIFIER.findall(page.read_text(encoding="utf-8")):
+        if identifier.startswith("homestretch.integrations."):
+            assert importlib.util.find_spec(identifier) is not None  # their libraries may be missing
+            continue
+        assert found(identifier) is not None, identifier
+
+
+def test_all_public_names_are_in_the_reference():
+    import homestretch
+
+    shown = {i.rsplit(".", 1)[-1] for page in (DOCS / "reference").glob("*.md") for i in _IDENTIFIER.findall(page.read_text())}
+    whole_modules = {"Diagonal", "Identity"}  # shown with homestretch.preconditioners
+    assert set(homestretch.__all__) - whole_modules <= shown
+
+
+def found(identifier: str):
+    """The module or object of a dotted name."""
+    parts = identifier.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            module = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        return reduce(getattr, parts[cut:], module)
+    return None
+
+
+def test_the_command_of_the_site_is_in_the_makefile():
+    assert "mkdocs build --strict" in (ROOT / "Makefile").read_text()
