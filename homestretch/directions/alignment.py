@@ -55,6 +55,20 @@ def residuals_of(function: Function, method: str) -> Residuals:
     return function
 
 
+def said(function: Function, what: str) -> dict[str, float]:
+    """How the function makes its products or Jacobians, as an entry of the record: ``{"hessian: forward-over-reverse": 1.0}``.
+
+    Args:
+        function: The function.
+        what: ``"hessian"``, ``"gauss_newton"`` or ``"jacobian"``.
+
+    Returns:
+        One entry, or none where the function does not say or has not chosen yet.
+    """
+    mode = getattr(function, f"{what}_mode", "")
+    return {f"{what}: {mode}": 1.0} if mode else {}
+
+
 class Order:
     """Carries vectors between a function's order of parameters and the optimizer's.
 

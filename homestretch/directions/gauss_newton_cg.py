@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from homestretch import vectors
-from homestretch.directions.alignment import Operator, gauss_newton_operator
+from homestretch.directions.alignment import Operator, gauss_newton_operator, said
 from homestretch.directions.base import Memory, Point, Proposal, Step
 from homestretch.directions.linear_cg import CGOptions, CGResult, CGStatus, linear_cg
 from homestretch.errors import UnsupportedError
@@ -79,7 +79,8 @@ class GaussNewtonCGDirection:
 
     def propose(self, point: Point) -> Proposal:
         """Solve for the step at the present damping."""
-        operator = gauss_newton_operator(self._curvature_function(point.function), self._memory.parameters, "GaussNewtonCG")
+        function = self._curvature_function(point.function)
+        operator = gauss_newton_operator(function, self._memory.parameters, "GaussNewtonCG")
         damping = self._damping(operator, point)
         result = self._solve(operator, damping, point)
         vectors.copy_(self._solution, result.solution)
@@ -89,7 +90,7 @@ class GaussNewtonCGDirection:
         # The solver's model holds the damping; the gain ratio is that of the undamped one, m(a) = a slope + a^2 bend / 2.
         self._bend = 2.0 * (result.model - slope) - damping * squared
         predicted = -slope - 0.5 * self._bend
-        extra = {"damping": damping, "inner_iterations": float(result.iterations)}
+        extra = {"damping": damping, "inner_iterations": float(result.iterations), **said(function, "gauss_newton")}
         if result.status is CGStatus.NEGATIVE_CURVATURE:
             extra["negative_curvature"] = 1.0
         return Proposal(result.solution, 1.0, scaled=True, slope=slope, predicted_decrease=predicted, extra=extra)

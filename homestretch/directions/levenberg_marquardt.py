@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from homestretch import vectors
-from homestretch.directions.alignment import Order, residuals_of
+from homestretch.directions.alignment import Order, residuals_of, said
 from homestretch.directions.base import Memory, Point, Proposal, Step
 from homestretch.directions.damped_solvers import DampedSolver, Piece, make_solver
 from homestretch.objective.base import Residuals
@@ -94,7 +94,7 @@ class LevenbergMarquardtDirection:
         scalars["damping"] = damping = model.factor(float(scalars["damping"]))
         delta, pushed = model.solver.step()
         predicted = pushed + 2.0 * damping * float((model.scale * delta).square().sum())
-        extra = {"damping": damping}
+        extra = {"damping": damping, **said(point.function, "jacobian")}
         if self._geodesic_limit:
             delta, extra["acceleration"] = model.bend(delta, self._geodesic_limit)
         model.count()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from homestretch import vectors
-from homestretch.directions.alignment import Operator, hessian_operator
+from homestretch.directions.alignment import Operator, hessian_operator, said
 from homestretch.directions.base import Memory, Point, Proposal, Step
 from homestretch.directions.conjugate_gradient import initial_step
 from homestretch.directions.gradient_differences import GradientDifferences
@@ -88,10 +88,12 @@ class NewtonCGDirection:
         """Solve for the step; the preconditioned steepest descent where the last one led nowhere."""
         if self._memory.scalars["steepest"]:
             return self._steepest(point, "no step along Newton's direction was found")
-        operator, extra = self._operator(point)
+        operator, extra = self._operator(point), dict[str, float]()
         if self._nystrom is not None and self._nystrom.due:
             extra["sketch_products"] = float(self._nystrom.refresh(operator, point.parameters))
         result = self._solve(operator, point)
+        known = isinstance(point.function, HessianProducts)
+        extra.update(said(point.function, "hessian") if known else {"hessian: gradient differences": 1.0})
         extra["inner_iterations"] = float(result.iterations)
         if result.status is CGStatus.NEGATIVE_CURVATURE:
             extra["negative_curvature"] = 1.0
@@ -140,12 +142,12 @@ class NewtonCGDirection:
         if self._nystrom is not None:
             self._nystrom.expire()
 
-    def _operator(self, point: Point) -> tuple[Operator, dict[str, float]]:
-        """Hessian products, and what the record says of them."""
+    def _operator(self, point: Point) -> Operator:
+        """Hessian products of the function, or by differences of its gradients."""
         parameters = self._memory.parameters
         if isinstance(point.function, HessianProducts):
-            return hessian_operator(point.function, parameters, "NewtonCG"), {}
-        return GradientDifferences(point, parameters), {"gradient_differences": 1.0}
+            return hessian_operator(point.function, parameters, "NewtonCG")
+        return GradientDifferences(point, parameters)
 
     def _solve(self, operator: Operator, point: Point) -> CGResult:
         def damped(vector: Vector) -> Vector:

@@ -104,3 +104,20 @@ def test_the_units_of_the_loss_do_not_matter(method, kind, seed, start, power):
             optimizer.step(f)
         paths.append(x.detach().clone())
     torch.testing.assert_close(paths[0], paths[1], rtol=1e-6, atol=1e-9)
+
+
+@each_method
+def test_the_layout_of_parameters_does_not_matter(method):
+    """A matrix stored by columns takes the path of the same matrix stored by rows."""
+    paths = []
+    for transposed in (False, True):
+        start = torch.tensor([[0.5, -0.3], [0.8, 0.1]], dtype=torch.float64)
+        x = (start.T.contiguous().T if transposed else start).requires_grad_()
+        assert x.is_contiguous() is not transposed
+        residuals = residuals_of("waves", 3)
+        f = LeastSquares(lambda x=x, r=residuals: r(x.reshape(-1)), [x], reduction="sum")
+        optimizer = METHODS[method]([x])
+        losses = [optimizer.step(f) for _ in range(6)]
+        paths.append((x.detach().clone(), losses))
+    torch.testing.assert_close(paths[0][0], paths[1][0], rtol=1e-8, atol=1e-10)
+    assert paths[0][1] == pytest.approx(paths[1][1], rel=1e-8)

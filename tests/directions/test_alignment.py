@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from homestretch.directions.alignment import Order, gauss_newton_operator, hessian_operator, residuals_of
+from homestretch.directions.alignment import Order, gauss_newton_operator, hessian_operator, residuals_of, said
 from homestretch.errors import UnsupportedError
 from homestretch.objective.closure import ClosureFunction
 from homestretch.objective.least_squares import LeastSquares
@@ -51,3 +51,11 @@ def test_other_parameters_are_refused():
         hessian_operator(f, [a], "NewtonCG")
     with pytest.raises(UnsupportedError, match="same"):
         gauss_newton_operator(f, [a, b.detach().clone()], "GaussNewtonCG")
+
+
+def test_the_way_that_was_chosen_is_said_once_it_is_known():
+    a, b, f = quadratic()
+    assert said(f, "hessian") == {}
+    f.hessian_product([torch.ones_like(a), torch.ones_like(b)])
+    assert said(f, "hessian") == {"hessian: reverse-over-reverse": 1.0}
+    assert said(ClosureFunction(lambda: a.sum(), [a]), "hessian") == {}

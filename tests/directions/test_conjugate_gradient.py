@@ -5,10 +5,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy import optimize
 
-from homestretch import ConjugateGradient, Diagonal, GoldenSection
+from homestretch import ConjugateGradient, Diagonal, GoldenSection, StopReason
 from homestretch.directions.betas import BETAS
 from homestretch.directions.conjugate_gradient import ConjugateGradientDirection
+from tests.directions.problems import closure_of, rosenbrock
 
 each_beta = pytest.mark.parametrize("beta", BETAS)
 
@@ -86,6 +88,27 @@ def test_so_does_the_golden_section(beta, seed, quadratic):
     search = GoldenSection(tolerance=1e-7, max_evaluations=200)
     loss = losses_of(ConjugateGradient(problem.parameters, beta, search), problem, 10)[-1]
     assert loss == pytest.approx(problem.minimum, rel=1e-6)
+
+
+@each_beta
+def test_finds_the_minimum_that_scipy_finds(beta):
+    start = [1.3, 0.7, 0.8, 1.9, 1.2]
+    peer = optimize.minimize(optimize.rosen, start, jac=optimize.rosen_der, method="CG", options={"gtol": 1e-6})
+    x, closure = closure_of(rosenbrock, start)
+    optimizer = ConjugateGradient([x], beta, target_loss=1e-12)
+    optimizer.minimize(closure, 2000)
+    assert optimizer.stop_reason is StopReason.TARGET
+    np.testing.assert_allclose(x.detach().numpy(), peer.x, atol=1e-4)
+
+
+@pytest.mark.parametrize("start", [[1.3, 0.7, 0.8, 1.9, 1.2], [-1.2, 1.0] * 4])
+def test_the_default_needs_no_more_evaluations_than_scipys(start):
+    peer = optimize.minimize(optimize.rosen, start, jac=optimize.rosen_der, method="CG", options={"gtol": 1e-5})
+    x, closure = closure_of(rosenbrock, start)
+    optimizer = ConjugateGradient([x], target_loss=float(peer.fun))
+    optimizer.minimize(closure, 2000)
+    assert optimizer.stop_reason is StopReason.TARGET
+    assert sum(r.gradients for r in optimizer.history) <= 1.1 * peer.njev
 
 
 def test_a_beta_of_ones_own(quadratic, exact):

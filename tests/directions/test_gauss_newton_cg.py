@@ -11,6 +11,7 @@ from homestretch import Diagonal, GaussNewtonCG, HagerZhang, LeastSquares, Objec
 from homestretch.directions.base import Point
 from homestretch.directions.gauss_newton_cg import GaussNewtonCGDirection
 from homestretch.errors import UnsupportedError
+from tests.directions.problems import regression
 
 
 def classifier(seed=0, dtype=torch.float64, samples=60):
@@ -18,13 +19,6 @@ def classifier(seed=0, dtype=torch.float64, samples=60):
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).to(dtype)
     x = torch.randn(samples, 4, dtype=dtype)
     return model, Objective(model, nn.functional.cross_entropy, (x, x[:, :3].argmax(1)), micro_batch=25)
-
-
-def regression(dtype=torch.float64):
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(1, 6), nn.Tanh(), nn.Linear(6, 1)).to(dtype)
-    x = torch.linspace(-1, 1, 40, dtype=dtype).unsqueeze(1)
-    return model, LeastSquares(lambda net, data: net(data[0]) - data[1], model, (x, torch.sin(3.0 * x)))
 
 
 def run(optimizer, f, iterations):
@@ -59,6 +53,26 @@ def test_first_step_solves_the_damped_system():
     # The gain ratio is that of the model without the damping.
     predicted = -float(gradient @ expected + 0.5 * expected @ matrix @ expected)
     assert record.extra["gain_ratio"] == pytest.approx((loss - record.loss) / predicted, rel=1e-4)
+
+
+def test_the_record_says_how_products_are_made():
+    model, f = classifier()
+    optimizer = GaussNewtonCG(model.parameters())
+    optimizer.minimize(f, 2)
+    assert all(r.extra["gauss_newton: forward"] == 1.0 for r in optimizer.history)
+
+
+def test_converges_superlinearly_where_the_residual_vanishes():
+    """The damping falls by a third an iteration on top of Gauss-Newton's own rate, so each step gains more than the last."""
+    x = torch.tensor([-1.2, 1.0], dtype=torch.float64, requires_grad=True)
+    f = LeastSquares(lambda: torch.stack([10.0 * (x[1] - x[0] ** 2), 1.0 - x[0]]), [x], reduction="sum")
+    optimizer = GaussNewtonCG([x], progress=0.0)
+    optimizer.minimize(f, 60)
+    losses = [r.loss for r in optimizer.history if r.loss > 1e-25]
+    rates = [b / a for a, b in itertools.pairwise(losses)]
+    assert losses[-1] < 1e-15
+    assert max(rates[-3:]) < 0.05
+    assert max(rates[-3:]) < 0.1 * max(rates[:5])
 
 
 def test_first_damping_is_relative_to_the_curvature():

@@ -9,45 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from homestretch import Diagonal, HagerZhang, LeastSquares, SelfScaledBroyden, vectors
+from homestretch import Diagonal, HagerZhang, SelfScaledBroyden, vectors
 from homestretch.directions.broyden_updates import VARIANTS
 from homestretch.directions.self_scaled_broyden import SelfScaledBroydenDirection
 from homestretch.errors import UnsupportedError
-from homestretch.line import SearchResult, SearchStatus
 from tests.directions.broyden_reference import bfgs, next_inverse_hessian
-
-
-def exact(line):
-    """The minimiser of a parabola, from its slopes at 0 and 1."""
-    step = line.start_slope / (line.start_slope - line.loss_and_slope(1.0)[1])
-    return SearchResult(step, *line.loss_and_slope(step), SearchStatus.CONVERGED)
+from tests.directions.problems import closure_of, regression, rosenbrock
 
 
 def chain(x):
     """A strongly convex function that is no quadratic."""
     return 0.5 * (torch.linspace(1.0, 20.0, x.numel(), dtype=x.dtype) * x.square()).sum() + torch.cosh(x[1:] - x[:-1]).sum()
-
-
-def rosenbrock(x):
-    return (100.0 * (x[1:] - x[:-1].square()).square() + (1.0 - x[:-1]).square()).sum()
-
-
-def problem(f, start):
-    x = nn.Parameter(torch.as_tensor(start, dtype=torch.float64).clone())
-
-    def closure():
-        loss = f(x)
-        loss.backward()
-        return loss
-
-    return x, closure
-
-
-def network(dtype=torch.float64):
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)).to(dtype)
-    x = torch.linspace(-1, 1, 40, dtype=dtype).unsqueeze(1)
-    return model, LeastSquares(lambda net, data: net(data[0]) - data[1], model, (x, torch.sin(3.0 * x)))
 
 
 def steps(optimizer, x, closure, count):
@@ -65,7 +37,7 @@ def steps(optimizer, x, closure, count):
 @pytest.mark.parametrize("preconditioned", [False, True])
 def test_matrix_and_directions_follow_the_reference_loop(variant, initial, preconditioned):
     diagonal = torch.linspace(0.5, 3.0, 6, dtype=torch.float64)
-    x, closure = problem(rosenbrock, [-1.2, 1.0, -0.5, 0.8, 1.1, 0.3])
+    x, closure = closure_of(rosenbrock, [-1.2, 1.0, -0.5, 0.8, 1.1, 0.3])
     options = {"preconditioner": Diagonal([diagonal])} if preconditioned else {}
     optimizer = SelfScaledBroyden([x], variant, initial=initial, **options)
     found = steps(optimizer, x, closure, 12)
@@ -84,12 +56,12 @@ def test_matrix_and_directions_follow_the_reference_loop(variant, initial, preco
     np.testing.assert_allclose(optimizer.direction.inverse_hessian.numpy(), H, rtol=1e-6, atol=1e-9 * np.abs(H).max())
 
 
-def test_bfgs_makes_the_iterates_of_a_plain_loop_with_exact_searches():
+def test_bfgs_makes_the_iterates_of_a_plain_loop_with_exact_searches(exact):
     # On a quadratic the exact step is known in closed form.
     matrix = torch.diag(torch.logspace(0, 2, 8, dtype=torch.float64)) + 0.3
     start = np.linspace(-1.0, 2.0, 8)
-    x, closure = problem(lambda t: 0.5 * t @ matrix @ t, start)
-    optimizer = SelfScaledBroyden([x], "bfgs", exact)
+    x, closure = closure_of(lambda t: 0.5 * t @ matrix @ t, start)
+    optimizer = SelfScaledBroyden([x], "bfgs", exact())
     a, point, H = matrix.numpy(), start.copy(), np.eye(8)
     for k in range(6):
         g = a @ point
@@ -104,17 +76,17 @@ def test_bfgs_makes_the_iterates_of_a_plain_loop_with_exact_searches():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_ends_after_n_steps_on_a_quadratic_with_exact_searches(variant):
+def test_ends_after_n_steps_on_a_quadratic_with_exact_searches(variant, exact):
     matrix = torch.diag(torch.logspace(0, 3, 7, dtype=torch.float64))
-    x, closure = problem(lambda t: 0.5 * t @ matrix @ t, torch.ones(7))
-    optimizer = SelfScaledBroyden([x], variant, exact)
+    x, closure = closure_of(lambda t: 0.5 * t @ matrix @ t, torch.ones(7))
+    optimizer = SelfScaledBroyden([x], variant, exact())
     losses = [optimizer.step(closure) for _ in range(8)]
     assert losses[-1] < 1e-14 * losses[0]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_converges_superlinearly(variant):
-    x, closure = problem(chain, torch.linspace(-1.0, 1.5, 10))
+    x, closure = closure_of(chain, torch.linspace(-1.0, 1.5, 10))
     optimizer = SelfScaledBroyden([x], variant)
     optimizer.minimize(closure, 60)
     norms = [r.gradient_norm for r in optimizer.history if r.gradient_norm > 1e-9]
@@ -128,7 +100,7 @@ def test_converges_superlinearly(variant):
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("search", [HagerZhang(), HagerZhang(sigma=0.1)])
 def test_rosenbrock_is_solved(variant, search):
-    x, closure = problem(rosenbrock, [-1.2, 1.0] * 5)
+    x, closure = closure_of(rosenbrock, [-1.2, 1.0] * 5)
     optimizer = SelfScaledBroyden([x], variant, search, target_loss=1e-18)
     optimizer.minimize(closure, 400)
     torch.testing.assert_close(x.detach(), torch.ones_like(x))
@@ -139,7 +111,7 @@ def test_needs_no_more_evaluations_than_scipys_bfgs():
 
     start = np.tile([-1.2, 1.0], 5)
     peer = optimize.minimize(optimize.rosen, start, jac=optimize.rosen_der, method="BFGS", options={"gtol": 1e-7})
-    x, closure = problem(rosenbrock, start)
+    x, closure = closure_of(rosenbrock, start)
     optimizer = SelfScaledBroyden([x], "bfgs", target_loss=float(peer.fun))
     optimizer.minimize(closure, 400)
     assert optimizer.stop_reason.name == "TARGET"
@@ -149,14 +121,14 @@ def test_needs_no_more_evaluations_than_scipys_bfgs():
 def test_ahead_of_bfgs_on_a_network():
     losses = {}
     for variant in ("bfgs", "ssbroyden"):
-        model, f = network()
+        model, f = regression(width=8)
         SelfScaledBroyden(model.parameters(), variant).minimize(f, 300)
         losses[variant] = f.loss()
     assert losses["ssbroyden"] < 0.1 * losses["bfgs"]
 
 
 def test_float32_keeps_going_downhill():
-    model, f = network(torch.float32)
+    model, f = regression(torch.float32, width=8)
     optimizer = SelfScaledBroyden(model.parameters())
     optimizer.minimize(f, 200)
     assert f.loss() < 1e-6
@@ -188,7 +160,7 @@ def test_parameters_of_any_layout_and_groups_are_one_matrix():
 @pytest.mark.parametrize("at", [1, 2, 30])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_reload_continues_bit_for_bit(at, dtype):
-    model, f = network(dtype)
+    model, f = regression(dtype, width=8)
     optimizer = SelfScaledBroyden(model.parameters())
     for _ in range(at):
         optimizer.step(f)
@@ -197,7 +169,7 @@ def test_a_reload_continues_bit_for_bit(at, dtype):
     expected = [optimizer.step(f) for _ in range(10)]
     file.seek(0)
     saved = torch.load(file, weights_only=True)
-    twin, g = network(dtype)
+    twin, g = regression(dtype, width=8)
     twin.load_state_dict(saved["model"])
     fresh = SelfScaledBroyden(twin.parameters())
     fresh.load_state_dict(saved["optimizer"])
@@ -208,7 +180,7 @@ def test_a_reload_continues_bit_for_bit(at, dtype):
 
 
 def test_a_loaded_matrix_is_the_optimizers_own():
-    model, f = network()
+    model, f = regression(width=8)
     optimizer = SelfScaledBroyden(model.parameters())
     optimizer.minimize(f, 5)
     twin = copy.deepcopy(model)
@@ -220,7 +192,7 @@ def test_a_loaded_matrix_is_the_optimizers_own():
 
 
 def test_a_changed_function_keeps_the_matrix():
-    model, f = network()
+    model, f = regression(width=8)
     optimizer = SelfScaledBroyden(model.parameters())
     optimizer.minimize(f, 40)
     before = optimizer.direction.inverse_hessian
@@ -233,7 +205,7 @@ def test_a_changed_function_keeps_the_matrix():
 
 
 def test_without_a_step_the_matrix_is_forgotten_once_and_then_it_stops():
-    x, closure = problem(lambda t: (t - 1.0).abs().sum(), torch.zeros(3))
+    x, closure = closure_of(lambda t: (t - 1.0).abs().sum(), torch.zeros(3))
     optimizer = SelfScaledBroyden([x])
     optimizer.minimize(closure, 100)
     assert optimizer.stop_reason is not None
@@ -245,7 +217,7 @@ def test_without_a_step_the_matrix_is_forgotten_once_and_then_it_stops():
 
 
 def test_pairs_without_positive_curvature_are_skipped():
-    x, closure = problem(lambda t: -t.square().sum() + 0.01 * t.pow(4).sum(), [1.0, 0.5])
+    x, closure = closure_of(lambda t: -t.square().sum() + 0.01 * t.pow(4).sum(), [1.0, 0.5])
     optimizer = SelfScaledBroyden([x])
     optimizer.minimize(closure, 60)
     assert float(x.grad.norm()) < 1e-6

@@ -105,6 +105,15 @@ class Case:
         with sdpa_kernel(SDPBackend.MATH):  # the only one with second derivatives
             return torch.func.functional_call(self.model, dict(zip(self.names, tensors, strict=True)), (self.inputs,))
 
+    def outputs_by_batch(self, flat: Tensor, size: int) -> list[Tensor]:
+        """The same batch by batch, with batch norm in training mode and all else as it is evaluated."""
+        tensors = dict(zip(self.names, vectors.unpack(flat, self.objective.parameters), strict=True))
+        self.model.eval()
+        for norm in (m for m in self.model.modules() if isinstance(m, nn.BatchNorm1d)):
+            norm.train()
+            norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
+        return [torch.func.functional_call(self.model, tensors, (part,)) for part in self.inputs.split(size)]
+
     @property
     def flat(self) -> Tensor:
         return vectors.pack(vectors.locals_of(self.objective.parameters))

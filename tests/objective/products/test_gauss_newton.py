@@ -27,6 +27,23 @@ def test_product_is_exact(case, model_name):
     torch.testing.assert_close(case.objective.gauss_newton_product(v), product, rtol=1e-12, atol=1e-14)
 
 
+def test_batch_norm_over_micro_batches_without_moving_its_statistics():
+    case = make_case("normalised", "cross-entropy", mode="train", micro_batch=4)
+    before = case.model[1].running_mean.clone()
+    v = case.vector()
+    product = vectors.pack(case.objective.gauss_newton_product(v))
+    assert torch.equal(case.model[1].running_mean, before)
+    expected = torch.zeros_like(product)
+    for i, t in enumerate(case.targets.split(4)):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda flat, i=i: case.outputs_by_batch(flat, 4)[i].reshape(-1), case.flat
+        )
+        z = case.outputs_by_batch(case.flat, 4)[i].detach()
+        curved = torch.autograd.functional.hessian(lambda y, t=t, z=z: case.loss(y.view_as(z), t), z.reshape(-1))
+        expected += len(t) / 7 * jacobian.T @ (curved @ (jacobian @ vectors.pack(v)))
+    torch.testing.assert_close(product, expected, rtol=1e-8, atol=1e-10)
+
+
 @pytest.mark.parametrize("loss", ["squared", "cross-entropy"])
 def test_convex_losses_have_semidefinite_products(loss):
     case = make_case("attention", loss)
