@@ -53,7 +53,7 @@ class Update:
 def choose(variant: str, a: float, b: float, n: int) -> Update:
     r"""``theta`` and ``tau`` of a variant.
 
-    Self-scaled Broyden, in the notation of Urban, Stefanou and Pons (2025, section 3): with :math:`c = \sqrt{a / (1 + a)}` and
+    Self-scaled Broyden, as Urban, Stefanou and Pons (2025, arXiv:2405.04230) give it: with :math:`c = \sqrt{a / (1 + a)}` and
     :math:`\rho^- = \min(1, h (1 - c))`,
 
     .. math:: \theta = \max\Bigl(\frac{\rho^- - 1}{a}, \min\Bigl(\frac1{\rho^-}, \frac{1 - b}{b}\Bigr)\Bigr), \quad
