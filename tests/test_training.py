@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 from torch.optim import Adam
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
 
-from homestretch import LBFGS, AtEpoch, ConjugateGradient, NoResort, evaluate, fit
+from homestretch import LBFGS, AtEpoch, ConjugateGradient, Never, NoResort, Race, evaluate, fit
 from homestretch.errors import CheckpointError
 from homestretch.history import EpochRecord, EventRecord, History
 
@@ -152,6 +152,71 @@ def test_a_run_resumed_after_a_resort_equals_the_run_left_alone(tmp_path, return
         fit(network(), mse_loss, data(), epochs=stop, out=place, **options())
         result = fit(network(), mse_loss, data(), epochs=24, out=place, resume=True, **options())
         assert losses_of(result) == losses_of(reference)
+
+
+@pytest.mark.parametrize("cut", [3, 8])
+def test_a_resumed_run_may_have_a_larger_budget(tmp_path, cut):
+    reference = fit(network(), mse_loss, data(), budget=16, **settings())
+    fit(network(), mse_loss, data(), budget=cut, out=tmp_path, **settings())
+    result = fit(network(), mse_loss, data(), budget=16, out=tmp_path, resume=True, **settings())
+    assert losses_of(result) == losses_of(reference)
+    assert result.gradient_equivalents == reference.gradient_equivalents
+
+
+def test_a_schedule_goes_on_where_it_stood_after_a_resort(return_after):
+    result = fit(
+        network(),
+        mse_loss,
+        data(),
+        epochs=12,
+        first=lambda p: Adam(p, lr=1e-2),
+        schedule=lambda o: StepLR(o, 1, gamma=0.5),
+        **settings(resort=return_after(3)),
+    )
+    rates = {r.epoch: r.metrics["learning_rate"] for r in result.history.of(EpochRecord) if r.phase == "first"}
+    assert list(rates) == [1, 2, 3, 4, 8, 9, 10, 11, 12]
+    assert list(rates.values()) == pytest.approx([1e-2 * 0.5**i for i in range(9)])
+
+
+def test_a_schedule_takes_the_steps_of_a_race_that_the_first_phase_won(return_after):
+    class Standing(LBFGS):
+        """Goes nowhere."""
+
+        def step(self, closure=None):
+            before = [p.detach().clone() for p in self.parameters]
+            super().step(closure)
+            with torch.no_grad():
+                for p, b in zip(self.parameters, before, strict=True):
+                    p.copy_(b)
+            return 1.0
+
+    result = fit(
+        network(),
+        mse_loss,
+        data(),
+        budget=30,
+        schedule=lambda o: StepLR(o, 1, gamma=0.5),
+        **settings(resort=Race(0.1), second=Standing),
+    )
+    rates = [r.metrics["learning_rate"] for r in result.history.of(EpochRecord)]
+    assert rates[:4] == pytest.approx([1e-3 * 0.5**i for i in range(4)])
+    assert rates[4:7] == pytest.approx([1e-3 * 0.5**3] * 3)  # it stands still in the race of three epochs
+    assert rates[7] == pytest.approx(1e-3 * 0.5**7)
+
+
+@pytest.mark.parametrize("change", ["model", "rule", "schedule", "first"])
+def test_the_checkpoint_of_another_run_is_refused_by_name(tmp_path, change):
+    fit(network(), mse_loss, data(), epochs=2, out=tmp_path, **settings())
+    model = nn.Linear(3, 2).double() if change == "model" else network()
+    options = settings()
+    if change == "rule":
+        options["rule"] = Never()
+    elif change == "schedule":
+        options["schedule"] = lambda o: StepLR(o, 1)
+    elif change == "first":
+        options["first"] = lambda p: Adam([{"params": p[:1]}, {"params": p[1:]}])
+    with pytest.raises(CheckpointError, match=f"the checkpoint in {tmp_path} is that of another run"):
+        fit(model, mse_loss, data(), epochs=4, out=tmp_path, resume=True, **options)
 
 
 def test_nothing_to_resume(tmp_path):

@@ -44,6 +44,8 @@ def _(command: Run) -> None:
 @dispatch.register
 def _(command: Resume) -> None:
     plan = folder.read_plan(command.folder)
+    if command.budget is not None:
+        plan = folder.raise_budget(command.folder, plan, command.budget)
     console = Console()
     row = _train(plan, command.folder, console, resume=True)
     _show([row], command.folder, console, plan.title, _figures(command.folder, [command.folder]))

@@ -56,13 +56,15 @@ class Compare:
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run that was interrupted.
+    """Go on with a run that was interrupted, or with a finished one for a larger budget.
 
     Attributes:
         folder: The folder that `run` was writing.
+        budget: A larger budget than the run was planned with, in gradient-equivalents; what it was planned with by default.
     """
 
     folder: Path
+    budget: float | None = None
 
 
 @dataclass(frozen=True)

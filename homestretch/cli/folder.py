@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -52,6 +52,27 @@ def read_plan(folder: Path) -> Plan:
         raise CheckpointError(
             f"{place} does not hold the settings of a run ({_brief(error)}): name a folder that homestretch wrote"
         ) from error
+
+
+def raise_budget(folder: Path, plan: Plan, budget: float) -> Plan:
+    """Plan the run in ``folder`` for a larger budget; its outcome, if it has one, is no longer the last word.
+
+    Raises:
+        ValueError: If the budget is not larger, or a schedule was laid out over the old one.
+    """
+    if not (math.isfinite(budget) and budget > plan.budget):
+        raise ValueError(
+            f"budget must be more than the {plan.budget:g} that the run in {folder} was planned with, got {budget:g}"
+        )
+    if plan.recipe.schedule != "constant":
+        raise ValueError(
+            f"the {plan.recipe.schedule} schedule of the run in {folder} ends at its budget of {plan.budget:g}: "
+            "a run with a larger one is another run, train it anew"
+        )
+    larger = replace(plan, budget=float(budget))
+    _write(folder / SETTINGS, asdict(larger))
+    (folder / RESULT).unlink(missing_ok=True)
+    return larger
 
 
 def write_result(folder: Path, row: Row) -> None:

@@ -91,3 +91,27 @@ def test_recipes_hold_what_their_names_say():
     assert RECIPES["golden-rule"].rule == "literal"
     assert all(RECIPES[name].second == "none" for name in ("adam", "adam-cosine", "adamw-cosine"))
     assert RECIPES["auto"] == Recipe()
+
+
+def test_a_budget_is_raised(tmp_path):
+    folder.begin(tmp_path, PLAN)
+    folder.write_result(tmp_path, ROW)
+    larger = folder.raise_budget(tmp_path, PLAN, 60.0)
+    assert larger == replace(PLAN, budget=60.0) == folder.read_plan(tmp_path)
+    assert not (tmp_path / folder.RESULT).exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "budget", "message"),
+    [
+        ("golden-30", 40.0, "must be more than 40"),
+        ("golden-30", float("inf"), "inf"),
+        ("adam-cosine", 60.0, "cosine schedule"),
+    ],
+)
+def test_a_budget_is_not_lowered_nor_raised_past_a_schedule(tmp_path, recipe, budget, message):
+    plan = replace(PLAN, recipe=RECIPES[recipe])
+    folder.begin(tmp_path, plan)
+    with pytest.raises(ValueError, match=message):
+        folder.raise_budget(tmp_path, plan, budget)
+    assert folder.read_plan(tmp_path) == plan

@@ -1,0 +1,215 @@
+"""A run of a two-phase optimizer: epoch after epoch, with checkpoints and callbacks, until it is over; and going on with it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from homestretch import checkpoint
+from homestretch.errors import CheckpointError
+from homestretch.history import EpochRecord, EventRecord, History
+from homestretch.objective.dataset import Objective
+from homestretch.two_phase import TwoPhase
+from homestretch.two_phase.averages import use_averaged_weights
+
+RECORD = "record.jsonl"
+Callback = Callable[["Progress"], bool | None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback gets after each epoch.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        epochs: Number of epochs planned, ``None`` where only a budget is.
+        budget: Gradient-equivalents planned, ``None`` where only epochs are.
+        record: The epoch's record.
+        optimizer: The optimizer, with its phase and history.
+    """
+
+    epoch: int
+    epochs: int | None
+    budget: float | None
+    record: EpochRecord
+    optimizer: TwoPhase
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What :func:`fit` returns.
+
+    Attributes:
+        loss: Loss of the last epoch: a mean over mini-batches in the first phase, the accepted loss in the second.
+        epochs: Epochs made.
+        swap_epoch: The epoch after which the convex phase began, ``None`` if it did not.
+        swap_reason: Why then.
+        stop: Why the run ended, a sentence.
+        gradient_equivalents: Counted cost.
+        seconds: Wall time.
+        history: All records.
+        optimizer: The optimizer.
+    """
+
+    loss: float
+    epochs: int
+    swap_epoch: int | None
+    swap_reason: str
+    stop: str
+    gradient_equivalents: float
+    seconds: float
+    history: History
+    optimizer: TwoPhase
+
+
+@dataclass
+class Run:
+    """The loop over epochs, with what it needs to stop and go on.
+
+    Attributes:
+        model: The model.
+        optimizer: The optimizer over its parameters.
+        scheduler: A learning-rate schedule of the first optimizer.
+        out: Folder for checkpoints.
+        epochs: Epochs planned.
+        budget: Gradient-equivalents planned.
+        callbacks: Called after each epoch.
+        save_every: Seconds between two checkpoints.
+        saved: When the last one was written, by the monotonic clock.
+    """
+
+    model: nn.Module
+    optimizer: TwoPhase
+    scheduler: LRScheduler | None
+    out: str | os.PathLike[str] | None
+    epochs: int | None
+    budget: float | None
+    callbacks: Sequence[Callback]
+    save_every: float
+    saved: float = field(default_factory=time.monotonic)
+
+    def go(self) -> FitResult:
+        """Make epochs until the run is over."""
+        stop = self.why_stop()
+        while not stop:
+            self._epoch()
+            stop = self.why_stop()
+            if self.out is not None and (stop or time.monotonic() - self.saved >= self.save_every):
+                self.save()
+            stop = self._call_back() or stop
+        return self.finish(stop)
+
+    def why_stop(self) -> str:
+        """Why the run is over, empty while it is not."""
+        optimizer = self.optimizer
+        if self.epochs is not None and optimizer.epochs >= self.epochs:
+            return f"all {self.epochs} epochs are made"
+        # A sum of mini-batches' shares may miss the budget by its rounding, which is no reason for one more epoch.
+        if self.budget is not None and optimizer.meter.gradient_equivalents >= self.budget * (1.0 - 1e-9):
+            return f"the budget of {self.budget:g} gradient-equivalents is spent"
+        if optimizer.phase == "second" and optimizer.second.stop_reason is not None:
+            return f"the convex phase stopped: {optimizer.second.stop_reason.value}"
+        return ""
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        content = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
+            "records": len(self.optimizer.history),
+        }
+        checkpoint.save(str(self.out), content)
+        self.saved = time.monotonic()
+
+    def resume(self) -> None:
+        """Take over a checkpoint: parameters, optimizer, schedule, random state, and the record up to it.
+
+        Raises:
+            CheckpointError: If there is none, or it is damaged or of another kind of run.
+        """
+        folder = Path(str(self.out))
+        content = checkpoint.load(folder)
+        with _foreign_refused(folder):
+            self.model.load_state_dict(content["model"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            if (self.scheduler is None) != (content["scheduler"] is None):
+                raise ValueError("it was written with a schedule and is read without one, or the other way round")
+            if self.scheduler is not None:
+                self.scheduler.load_state_dict(content["scheduler"])
+        known = History.read(folder / RECORD)
+        known.rewind(int(content["records"]))
+        known.continue_at(folder / RECORD)
+        self.optimizer.history = known
+        checkpoint.set_random_state(content["random"])
+
+    def finish(self, stop: str) -> FitResult:
+        """Put the model into the state that a user wants, write what is left to write, and tell."""
+        optimizer = self.optimizer
+        if optimizer.phase == "first":
+            use_averaged_weights(optimizer.first)  # the checkpoint has those that training goes on from
+        elif isinstance(optimizer.objective, Objective) and optimizer.objective.mode == "train":
+            optimizer.objective.settle()  # so that the model can be put into eval mode
+        optimizer.history.append(EventRecord(epoch=optimizer.epochs, name="stop", message=stop))
+        if self.out is not None and find_spec("pyarrow") is not None:
+            optimizer.history.to_parquet(self.out)
+        epochs = optimizer.history.of(EpochRecord)
+        return FitResult(
+            loss=epochs[-1].loss if epochs else float("nan"),
+            epochs=optimizer.epochs,
+            swap_epoch=optimizer.swap_epoch,
+            swap_reason=optimizer.swap_reason,
+            stop=stop,
+            gradient_equivalents=optimizer.meter.gradient_equivalents,
+            seconds=optimizer.meter.seconds,
+            history=optimizer.history,
+            optimizer=optimizer,
+        )
+
+    def _epoch(self) -> None:
+        """One epoch, and as many steps of the schedule as it brought epochs of the first phase: a race brings several."""
+        before = self.optimizer.first_epochs
+        for closure in self.optimizer.epoch():
+            self.optimizer.step(closure)
+        for _ in range(self.optimizer.first_epochs - before):
+            if self.scheduler is not None:
+                step_schedule(self.scheduler, self.optimizer)
+
+    def _call_back(self) -> str:
+        _, record = self.optimizer.history.last(EpochRecord)
+        progress = Progress(self.optimizer.epochs, self.epochs, self.budget, record, self.optimizer)
+        wishes = [bool(callback(progress)) for callback in self.callbacks]
+        if not any(wishes):
+            return ""
+        if self.out is not None and self.save_every > 0.0:
+            self.save()
+        return "a callback asked for the end"
+
+
+def step_schedule(schedule: LRScheduler | ReduceLROnPlateau, optimizer: TwoPhase) -> None:
+    """One step of a schedule after an epoch of the first phase; those that watch the loss get the epoch's."""
+    if isinstance(schedule, ReduceLROnPlateau):
+        _, record = optimizer.history.last(EpochRecord)
+        schedule.step(record.loss)
+    else:
+        schedule.step()
+
+
+@contextmanager
+def _foreign_refused(folder: Path) -> Iterator[None]:
+    """Whatever does not fit is said with the name of the folder."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise CheckpointError(
+            f"the checkpoint in {folder} is that of another run ({type(error).__name__}: {error}): resume with the model, the "
+            "optimizers, the rule and the schedule that it was written with"
+        ) from error
