@@ -61,9 +61,7 @@ def raise_budget(folder: Path, plan: Plan, budget: float) -> Plan:
         ValueError: If the budget is not larger, or a schedule was laid out over the old one.
     """
     if not (math.isfinite(budget) and budget > plan.budget):
-        raise ValueError(
-            f"budget must be more than the {plan.budget:g} that the run in {folder} was planned with, got {budget:g}"
-        )
+        raise ValueError(f"budget must be more than {plan.budget:g}, that of the run in {folder} up to now, got {budget:g}")
     if plan.recipe.schedule != "constant":
         raise ValueError(
             f"the {plan.recipe.schedule} schedule of the run in {folder} ends at its budget of {plan.budget:g}: "
