@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from homestretch.auto import Factory, choose
+from homestretch.cost import CostMeter
 from homestretch.descent import Descent
 from homestretch.objective.base import Function, describe
 from homestretch.objective.closure import ClosureFunction
@@ -62,13 +63,17 @@ class SecondPhase:
         return taken
 
 
-def second_function(closure: Any, first: Optimizer, parameters: Sequence[Tensor], decoupled_decay: str) -> Any:
-    """The function of the convex phase: the closure, with the first optimizer's weight decay where that is part of it."""
+def second_function(
+    closure: Any, first: Optimizer, parameters: Sequence[Tensor], decoupled_decay: str, meter: CostMeter
+) -> Any:
+    """The function of the convex phase: the closure, with the first optimizer's weight decay where that is part of it.
+
+    A plain closure is counted on ``meter``, which the resort reads.
+    """
+    if not isinstance(closure, Function):
+        closure = ClosureFunction(closure, parameters, meter)
     decayed, decays = decays_of(first, decoupled_decay)
-    if not decayed:
-        return closure
-    function = closure if isinstance(closure, Function) else ClosureFunction(closure, parameters)
-    return Penalized(function, decayed, decays)
+    return Penalized(closure, decayed, decays) if decayed else closure
 
 
 def decays_of(first: Optimizer, decoupled_decay: str) -> tuple[list[Tensor], list[float]]:

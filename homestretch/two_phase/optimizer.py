@@ -188,7 +188,7 @@ class TwoPhase(Optimizer):
 
     def second_function(self, closure: Any) -> Any:
         """What the convex phase minimises: the closure, with a weight decay of ``first`` that is part of the loss."""
-        return second_function(closure, self.first, self.trainable, self.decoupled_decay)
+        return second_function(closure, self.first, self.trainable, self.decoupled_decay, self.meter)
 
     # --- state ---
 

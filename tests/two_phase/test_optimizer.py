@@ -119,6 +119,10 @@ def test_an_ordinary_loop_with_plain_closures(network, data):
     losses = [r.loss for r in optimizer.history.of(EpochRecord)]
     assert [r.phase for r in optimizer.history.of(EpochRecord)] == ["first"] * 2 + ["second"] * 4
     assert losses[-1] < losses[1]
+    costs = [r.gradient_equivalents for r in optimizer.history.of(EpochRecord)]
+    made = sum(r.forwards + r.gradients for r in optimizer.history.of(IterationRecord))
+    assert costs[:2] == [1.0, 2.0]
+    assert costs[-1] == 2.0 + 1.0 + made  # the first evaluation belongs to no iteration
 
 
 def test_the_first_phase_works_without_a_closure(network, data):
