@@ -56,6 +56,7 @@ class GradientNormPeak(SwapRule):
         rise: How far above its trough the norm must have risen, a factor above 1.
         loss_factor: Share of the first loss that the loss must have reached before a maximum counts.
         window: Width of the smoothing, in epochs.
+        window_steps: The same in steps of the first optimizer, rounded to whole epochs, in place of ``window``.
         smoothing: ``"median"``, ``"ema"`` or ``"none"``.
         patience: Epochs below the threshold that are needed.
         release: Share of the maximum above which the count of such epochs starts again, at least ``factor``.
@@ -73,6 +74,7 @@ class GradientNormPeak(SwapRule):
         rise: float = 1.5,
         loss_factor: float = 0.9,
         window: int = 5,
+        window_steps: int | None = None,
         smoothing: str = "median",
         patience: int = 3,
         release: float = 0.97,
@@ -83,6 +85,7 @@ class GradientNormPeak(SwapRule):
         self.rise = arguments.at_least("rise", rise, 1.0)
         self.loss_factor = arguments.positive("loss_factor", loss_factor)
         self.window = arguments.count("window", window)
+        self.window_steps = None if window_steps is None else arguments.count("window_steps", window_steps)
         self.smoothing = arguments.one_of("smoothing", smoothing, KINDS)
         self.patience = arguments.count("patience", patience)
         self.release = arguments.at_least("release", arguments.fraction("release", release), self.factor)
@@ -95,12 +98,21 @@ class GradientNormPeak(SwapRule):
         return decision if decision.swap else self._fallback(observation) or decision
 
     def _smoothed(self, observation: Observation) -> tuple[float, float]:
-        memory, keep = self.memory, span(self.smoothing, self.window)
+        memory, window = self.memory, self._window(observation)
+        keep = span(self.smoothing, window)
         memory.norms = [*memory.norms, observation.gradient_norm][-keep:]
         memory.losses = [*memory.losses, observation.loss][-keep:]
         if observation.learning_rate is not None:
             memory.rates = [*memory.rates, observation.learning_rate][-keep:]
-        return smooth(memory.norms, self.smoothing, self.window), smooth(memory.losses, self.smoothing, self.window)
+        return smooth(memory.norms, self.smoothing, window), smooth(memory.losses, self.smoothing, window)
+
+    def _window(self, observation: Observation) -> int:
+        """Width of the smoothing, in epochs."""
+        if self.window_steps is None:
+            return self.window
+        if not observation.epoch_steps:
+            raise ValueError("window_steps needs the steps of each epoch in its observation: give epoch_steps, or use window")
+        return max(round(self.window_steps / observation.epoch_steps), 1)
 
     def _wait_for_rise(self, observation: Observation, norm: float, loss: float) -> Decision | None:
         """The decision to wait while the initial transient lasts, ``None`` after it."""

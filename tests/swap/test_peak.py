@@ -32,6 +32,20 @@ def test_waits_for_patience(tools):
     assert epochs == [11, 13, 16]
 
 
+@pytest.mark.parametrize(("steps", "window"), [(4, 5), (7, 3), (100, 1)])
+def test_a_window_may_be_stated_in_steps(steps, window, tools):
+    losses, norms = falling(tools)
+    norms = norms * np.exp(0.1 * np.random.default_rng(1).standard_normal(len(norms)))
+    counted = tools.series(losses, norms, epoch_steps=steps)
+    by_steps, by_epochs = GradientNormPeak(window_steps=20), GradientNormPeak(window=window)
+    assert [by_steps.observe(o) for o in counted] == [by_epochs.observe(o) for o in counted]
+
+
+def test_a_window_in_steps_needs_their_number(tools):
+    with pytest.raises(ValueError, match="give epoch_steps"):
+        GradientNormPeak(window_steps=20).observe(tools.series([1.0], [1.0])[0])
+
+
 def test_count_starts_again_when_the_norm_comes_back(tools):
     losses, norms = falling(tools)
     peak = norms.max()

@@ -21,6 +21,8 @@ from homestretch import (
 )
 from homestretch.errors import NonFiniteError, UnsupportedError
 from homestretch.history import DecisionRecord, EpochRecord, EventRecord, IterationRecord
+from homestretch.resort import MeasuredResort
+from homestretch.swap import AtStep
 
 
 def test_the_three_lines_train_in_two_phases(setting, run):
@@ -152,6 +154,42 @@ def test_the_resort_goes_back_with_the_best_point_and_the_first_state(setting, r
     assert [e.name for e in optimizer.history.of(EventRecord)] == ["swap", "resort"]
     run(optimizer, 1)
     assert optimizer.history.of(EpochRecord)[-1].phase == "first"
+
+
+def test_a_rule_may_count_steps(setting, run):
+    _, _, optimizer = setting(rule=AtStep(10))
+    run(optimizer, 4)
+    assert optimizer.swap_epoch == 3  # four steps an epoch
+    assert optimizer.swap_reason.startswith("12 steps")
+
+
+def test_the_default_rule_knows_the_budget(setting):
+    assert setting(rule=None, budget=50.0)[2].rule.name == "paced-peak"
+    assert setting(rule=None)[2].rule.name == "gradient-norm-peak"
+
+
+def test_the_exact_loss_at_the_swap_is_the_resorts_reference(setting, run):
+    _, objective, optimizer = setting(resort=MeasuredResort(), budget=100.0)
+    run(optimizer, 3)
+    cost = objective.meter.gradient_equivalents
+    swap = next(e for e in optimizer.history.of(EventRecord) if e.name == "swap")
+    exact = objective.loss()
+    assert optimizer.resort.memory.loss == swap.values["exact_loss"] == pytest.approx(exact, rel=1e-12)
+    assert optimizer.resort.memory.loss < optimizer.history.of(EpochRecord)[-1].loss
+    assert optimizer.resort.memory.cost == cost
+    assert optimizer.resort.memory.budget == 100.0
+
+
+@pytest.mark.parametrize(
+    ("reason", "back"), [("TARGET", False), ("GRADIENT_SMALL", False), ("LIMIT", True), ("NON_FINITE", True)]
+)
+def test_what_was_asked_for_is_no_failure(setting, run, reason, back):
+    _, _, optimizer = setting(resort=MeasuredResort(), budget=1e6)
+    run(optimizer, 5)
+    assert optimizer.phase == "second"
+    optimizer.second.scalars["stop"] = reason
+    run(optimizer, 1)
+    assert (optimizer.phase == "first") is back
 
 
 def test_probes_leave_the_parameters_alone_and_are_counted(setting, run):
