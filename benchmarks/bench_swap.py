@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -109,14 +109,17 @@ class CellRuns:
         return {**self.labels, "library": library, "method": method, **record, "swap_share": share}
 
 
-def run(cells: Sequence[Cell], scale: str, cache: Cache, folder: Path) -> list[Record]:
-    """Return a scored row for every method on every cell and seed; runs in the cache are not made again."""
-    rows = []
-    for cell in cells:
-        for seed in range(cell.seeds):
-            rows += CellRuns(cell, seed, scale, cache, folder).rows()
-            print(f"{cell.name} seed {seed}: done", flush=True)
-    return score(rows)
+def run(cells: Sequence[Cell], scale: str, cache: Cache, folder: Path) -> Iterator[list[Record]]:
+    """Yield the scored rows of all methods after each cell and seed, first seeds first; cached runs are not made again."""
+    rows: list[Record] = []
+    for seed in range(max((cell.seeds for cell in cells), default=0)):
+        for cell in cells:
+            if seed < cell.seeds:
+                rows += CellRuns(cell, seed, scale, cache, folder).rows()
+                order = [c.name for c in cells]
+                rows.sort(key=lambda row: (order.index(row["problem"]), row["seed"]))
+                print(f"{cell.name} seed {seed}: done", flush=True)
+                yield score(rows)
 
 
 def found_cells(scale: str, folder: Path | None, names: Sequence[str] | None) -> list[Cell]:
@@ -151,14 +154,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     torch.set_num_threads(1)
     folder = Path(options.data_dir) if options.data_dir else None
-    rows = run(found_cells(options.scale, folder, options.problems), options.scale, Cache(NAME), CACHE / NAME)
-    if options.problems:
-        for row in rows:
-            print(f"{row['problem']:32} {row['seed']} {row['method']:14} {row['loss']:10.3g} {row['regret']:6.2f}")
-        return
-    write_table(table, rows, (*COLUMNS, *EXTRA_COLUMNS))
-    write_environment(table, {"homestretch"}, scale=options.scale, code=code_version(), note=options.note)
-    print(f"wrote {table.name}: {len(rows)} rows")
+    rows: list[Record] = []
+    for rows in run(found_cells(options.scale, folder, options.problems), options.scale, Cache(NAME), CACHE / NAME):
+        if not options.problems:
+            write_table(table, rows, (*COLUMNS, *EXTRA_COLUMNS))
+            write_environment(table, {"homestretch"}, scale=options.scale, code=code_version(), note=options.note)
+    for row in rows if options.problems else ():
+        print(f"{row['problem']:32} {row['seed']} {row['method']:14} {row['loss']:10.3g} {row['regret']:6.2f}")
+    print(f"{len(rows)} rows" if options.problems else f"wrote {table.name}: {len(rows)} rows")
 
 
 if __name__ == "__main__":

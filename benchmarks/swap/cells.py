@@ -7,7 +7,7 @@ images; `small` is what one core does in an hour, with the embedded digits for m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,8 +19,7 @@ from benchmarks.sciml import make_problem
 from homestretch import LeastSquares, Objective
 from homestretch.paper import ImageData, build_model, load_data, one_hot
 
-STEPS_AN_EPOCH = 10  # full-batch steps between two questions to a rule, where there are no mini-batches
-RAMP = 10  # epochs of linear warm-up of such problems: their published 100 steps
+RAMP = 100  # full-batch steps of linear warm-up, as published
 Total = Objective | LeastSquares
 
 
@@ -46,7 +45,6 @@ class Cell:
     Attributes:
         name: the name in the tables.
         budget: gradient-equivalents.
-        cost_of_epoch: what an epoch of the first phase costs.
         learning_rate: Adam's.
         ramp: epochs of linear warm-up.
         seeds: how many.
@@ -57,7 +55,6 @@ class Cell:
 
     name: str
     budget: float
-    cost_of_epoch: float
     learning_rate: float
     ramp: int
     seeds: int
@@ -67,8 +64,8 @@ class Cell:
 
     @property
     def epochs(self) -> int:
-        """Epochs of the first phase that the budget pays."""
-        return int(self.budget / self.cost_of_epoch + 1e-9)
+        """Epochs of the first phase that the budget pays: one for a gradient-equivalent."""
+        return int(self.budget + 1e-9)
 
     def factor(self, epoch: int, *, cosine: bool) -> float:
         """Share of the learning rate in an epoch, counted from 0: the ramp, then constant or a cosine to zero."""
@@ -77,24 +74,15 @@ class Cell:
         return 0.5 * (1.0 + math.cos(math.pi * (epoch - self.ramp) / max(self.epochs - self.ramp, 1))) if cosine else 1.0
 
 
-class FullBatch(LeastSquares):
-    """Least squares whose epoch is a few full-batch steps, so that rules are asked as often as in other training."""
-
-    def minibatches(self, epoch: int) -> Iterator[LeastSquares]:
-        """The same closure several times."""
-        for _ in range(STEPS_AN_EPOCH):
-            yield self
-
-
 def science(name: str, budget: float, seeds: int) -> Cell:
-    """A problem of `benchmarks.sciml`; its points stay where they are, as both phases need one function."""
+    """A problem of `benchmarks.sciml`: an epoch is one full-batch step; its points stay, as both phases need one function."""
 
     def make(seed: int) -> Setting:
         problem = make_problem(name, seed)
         # Its residuals come scaled, so that their plain sum of squares is the loss.
-        return Setting(problem.module, FullBatch(problem.residuals, problem.module, reduction="sum"), problem.error)
+        return Setting(problem.module, LeastSquares(problem.residuals, problem.module, reduction="sum"), problem.error)
 
-    return Cell(name, budget, STEPS_AN_EPOCH, 3e-3, RAMP, seeds, make, mini_batches=False)
+    return Cell(name, budget, 3e-3, RAMP, seeds, make, mini_batches=False)
 
 
 def images(
@@ -108,7 +96,7 @@ def images(
         train = (found.train_inputs, one_hot(found.train_targets, found.classes))
         return Setting(network, Objective(network, mse_loss, train, batch_size=batch, seed=seed))
 
-    return Cell(f"{data}/{model}", float(epochs), 1.0, 1e-3, 0, seeds, make, needs=None if data == "digits" else data)
+    return Cell(f"{data}/{model}", float(epochs), 1e-3, 0, seeds, make, needs=None if data == "digits" else data)
 
 
 @cache
@@ -138,18 +126,18 @@ def _paper(folder: Path | None, epochs: int, fewer: int, rows: dict[str, int] | 
 
 def _small(folder: Path | None) -> list[Cell]:
     return [
-        science("zoo-sin-64", 2000.0, 3),
-        science("zoo-runge-64", 2000.0, 3),
-        science("poisson-2d", 3000.0, 3),
+        science("zoo-sin-64", 1000.0, 3),
         images("digits", "vit-nomlp-wkewq-wvwo", 80, 3, folder, batch=128),
+        science("poisson-2d", 2000.0, 3),
         images("digits", "vit-nomlp", 80, 3, folder, batch=128),
+        science("zoo-runge-64", 1000.0, 3),
         images("mnist", "vit-nomlp", 60, 3, folder, rows=2000, batch=128),
     ]
 
 
 def _quick(folder: Path | None) -> list[Cell]:
     return [
-        science("zoo-sin-64", 600.0, 1),
+        science("zoo-sin-64", 300.0, 1),
         images("digits", "vit-nomlp-wkewq-wvwo", 20, 1, folder, rows=256, batch=64),
     ]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from homestretch import BudgetAware, CurvePeak, GradientNormPeak, LiteralPeak, NoiseScale, NoResort, Plateau
+from homestretch import BudgetAware, CurvePeak, GradientNormPeak, LiteralPeak, NoiseScale, NoResort, PacedPeak, Plateau
 from homestretch.swap import SwapRule
 
 FIXED_SHARES = (0.02, 0.05, 0.10, 0.20, 0.30, 0.40, 0.50)
@@ -15,6 +15,7 @@ FIXED_SHARES = (0.02, 0.05, 0.10, 0.20, 0.30, 0.40, 0.50)
 REPLAYED: dict[str, Callable[[], SwapRule]] = {
     "literal": LiteralPeak,
     "peak": GradientNormPeak,
+    "paced-peak": PacedPeak,
     "curve-peak": CurvePeak,
     "plateau": Plateau,
     "noise-scale": NoiseScale,

@@ -31,8 +31,8 @@ class LastWithin:
     def take(self, loss: float | None = None) -> None:
         """Look at the present state, unless the budget is overspent; without a loss it is evaluated, uncounted."""
         training = self._training
-        if training.cost > self._limit:
-            return
+        if training.cost > self._limit and self._fields:
+            return  # before anything was taken, what a swap in the last epoch overspends is shown
         end = training.measure() if loss is None else {"loss": loss, "error": training.error()}
         meter = training.optimizer.meter
         self._fields = {
@@ -89,5 +89,5 @@ def _over(training: Training) -> bool:
     """Whether the budget pays no more epoch of the first phase, is spent in the second, or that one has stopped."""
     cell, optimizer = training.cell, training.optimizer
     if optimizer.phase == "first":
-        return training.cost + cell.cost_of_epoch > cell.budget * (1.0 + _ROUNDING)
+        return training.cost + 1.0 > cell.budget * (1.0 + _ROUNDING)
     return training.cost >= cell.budget or optimizer.second.stop_reason is not None

@@ -10,7 +10,7 @@ from homestretch import AtEpoch, NoResort
 from homestretch.resort import Resort
 
 CELLS = {
-    "full batch": science("zoo-sin-64", 100.0, 1),
+    "full batch": science("zoo-sin-64", 60.0, 1),
     "mini-batches": images("digits", "vit-nomlp-wkewq-wvwo", 10, 1, None, rows=48, batch=16),
 }
 
