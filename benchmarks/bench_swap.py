@@ -85,6 +85,8 @@ class CellRuns:
             record = {**self._alone(), "status": "never swapped"} if found is None else self._from(found[0])
             rows.append(self._row("homestretch", name, {**record, "detail": found and found[1]}))
         for method in live_methods():
+            if method.growth is not None and not self.cell.mini_batches:
+                continue  # residuals are not samples
             record = self._cache.run({**self._key, "run": method.name}, lambda m=method: live_run(self.cell, self.seed, m))
             rows.append(self._row("homestretch" if method.two_phases else "torch", method.name, record))
         return rows

@@ -11,7 +11,7 @@ from homestretch.descent import (
     StopReason,
 )
 from homestretch.directions.nystrom import NystromPreconditioner
-from homestretch.objective import LeastSquares, Objective
+from homestretch.objective import Growth, LeastSquares, Objective
 from homestretch.preconditioners import Diagonal, Identity
 from homestretch.resort import MeasuredResort, NoResort, Race
 from homestretch.searches import Armijo, GoldenSection, HagerZhang, StrongWolfe
@@ -48,6 +48,7 @@ __all__ = [
     "GaussNewtonCG",
     "GoldenSection",
     "GradientNormPeak",
+    "Growth",
     "HagerZhang",
     "Identity",
     "Inspection",

@@ -16,6 +16,7 @@ from homestretch.history import History
 from homestretch.objective.batches import as_batches
 from homestretch.objective.dataset import Loss, Objective
 from homestretch.objective.modes import full_pass_mode
+from homestretch.objective.progressive import Growth
 from homestretch.running import RECORD, Callback, FitResult, Progress, Run
 from homestretch.swap import Never
 from homestretch.two_phase import TwoPhase
@@ -41,6 +42,7 @@ def fit(
     micro_batch: int | None = None,
     mode: str = "eval",
     dropout: str = "off",
+    growth: Growth | None = None,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -68,6 +70,7 @@ def fit(
         micro_batch: Samples in one piece of a full pass.
         mode: What batch norm does in full passes, ``"eval"`` or ``"train"``; see :class:`~homestretch.objective.Objective`.
         dropout: What dropout does in them, ``"off"`` or ``"fixed"``; likewise.
+        growth: How the data of the convex phase grow, if it shall begin on a part of them; likewise.
         seed: Decides the order of the mini-batches.
         out: Folder for the record and a checkpoint after each epoch.
         resume: Go on from the checkpoint in ``out``, with the same arguments; only ``epochs`` and ``budget`` may be raised.
@@ -86,7 +89,7 @@ def fit(
     if not save_every >= 0.0:
         raise ValueError(f"save_every must not be negative, got {save_every}")
     objective = Objective(
-        model, loss, data, batch_size=batch_size, micro_batch=micro_batch, mode=mode, dropout=dropout, seed=seed
+        model, loss, data, batch_size=batch_size, micro_batch=micro_batch, mode=mode, dropout=dropout, growth=growth, seed=seed
     )
     first_optimizer = first(objective.parameters) if first is not None else Adam(objective.parameters, lr=1e-3)
     if second is None:

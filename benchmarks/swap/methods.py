@@ -6,7 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from homestretch import BudgetAware, CurvePeak, GradientNormPeak, LiteralPeak, NoiseScale, NoResort, PacedPeak, Plateau
+from homestretch import (
+    AtShare,
+    BudgetAware,
+    CurvePeak,
+    GradientNormPeak,
+    Growth,
+    LiteralPeak,
+    NoiseScale,
+    NoResort,
+    PacedPeak,
+    Plateau,
+)
 from homestretch.swap import SwapRule
 
 FIXED_SHARES = (0.02, 0.05, 0.10, 0.20, 0.30, 0.40, 0.50)
@@ -32,12 +43,14 @@ class Live:
         options: makes the arguments of `TwoPhase`.
         cosine: whether the learning rate falls to zero.
         two_phases: whether there is a second phase at all.
+        growth: how its data grow, on problems that are means over samples.
     """
 
     name: str
     options: Callable[[], dict[str, Any]]
     cosine: bool = False
     two_phases: bool = True
+    growth: Growth | None = None
 
 
 def live_methods() -> list[Live]:
@@ -45,5 +58,6 @@ def live_methods() -> list[Live]:
     return [
         Live("default", dict),
         Live("budget-aware", lambda: {"rule": BudgetAware(), "resort": NoResort()}),
+        Live("fixed-20-growing", lambda: {"rule": AtShare(0.2), "resort": NoResort(), "evidence": None}, growth=Growth()),
         Live("adam-cosine", dict, cosine=True, two_phases=False),
     ]

@@ -12,7 +12,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
 from benchmarks.swap.cells import Cell, Setting
-from homestretch import Never, NoResort, TwoPhase
+from homestretch import Growth, Never, NoResort, Objective, TwoPhase
 from homestretch.decision import Decision
 from homestretch.history import EpochRecord
 from homestretch.swap import Observation, SwapRule
@@ -40,12 +40,15 @@ class Training:
         cell: the cell.
         seed: its seed.
         cosine: whether the learning rate falls to zero over the budget.
+        growth: how the data of the second phase grow, where they are samples.
         options: arguments of `TwoPhase`.
     """
 
-    def __init__(self, cell: Cell, seed: int, *, cosine: bool = False, **options: Any) -> None:
+    def __init__(self, cell: Cell, seed: int, *, cosine: bool = False, growth: Growth | None = None, **options: Any) -> None:
         self.cell = cell
         self.setting: Setting = cell.make(seed)
+        if isinstance(self.setting.objective, Objective):
+            self.setting.objective.growth = growth
         model = self.setting.model
         first = Adam(model.parameters(), lr=cell.learning_rate)
         self.optimizer = TwoPhase(

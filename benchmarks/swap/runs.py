@@ -66,13 +66,15 @@ def swapped_run(cell: Cell, seed: int, epoch: int, folder: Path) -> Record:
 def live_run(cell: Cell, seed: int, method: Live) -> Record:
     """A method from the start to the end of the budget, with whatever it probes and wherever it goes back."""
     options: dict[str, Any] = method.options() if method.two_phases else {"rule": Never(), "resort": NoResort()}
-    training = Training(cell, seed, cosine=method.cosine, **options)
+    training = Training(cell, seed, cosine=method.cosine, growth=method.growth, **options)
     last, optimizer = LastWithin(training), training.optimizer
     while not _over(training):
         training.epoch()
         if optimizer.phase == "second":
             record = optimizer.history.of(EpochRecord)[-1]
-            last.take(record.loss if record.phase == "second" else None)
+            growing = optimizer.growing
+            exact = record.phase == "second" and (growing is None or record.metrics["samples"] == growing.objective.samples)
+            last.take(record.loss if exact else None)
     if optimizer.phase == "first":
         last.take()
     events = [event.name for event in optimizer.history.of(EventRecord)]

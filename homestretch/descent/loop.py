@@ -144,8 +144,9 @@ class Descent(CurrentPoint):
         return f"preconditioner diag(sqrt(v) + eps) from {type(first).__name__}'s second moments"
 
     def renew(self) -> None:
-        """Tell the loop that the function has changed: it is evaluated again before the next iteration."""
+        """Tell the loop that the function has changed: it is evaluated again, and a loop that had stopped goes on."""
         self.scalars["function_version"] = -1
+        self._forget_stop()
 
     # --- one iteration ---
 

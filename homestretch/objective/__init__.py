@@ -2,7 +2,9 @@
 
 from homestretch.objective.base import Function, describe
 from homestretch.objective.closure import ClosureFunction
-from homestretch.objective.dataset import MiniBatch, Objective
+from homestretch.objective.dataset import Objective
 from homestretch.objective.least_squares import LeastSquares
+from homestretch.objective.minibatch import MiniBatch
+from homestretch.objective.progressive import Growing, Growth
 
-__all__ = ["ClosureFunction", "Function", "LeastSquares", "MiniBatch", "Objective", "describe"]
+__all__ = ["ClosureFunction", "Function", "Growing", "Growth", "LeastSquares", "MiniBatch", "Objective", "describe"]

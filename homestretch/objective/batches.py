@@ -27,8 +27,8 @@ class Batches(Protocol):
         """Mini-batches and their sizes in an order that depends on ``seed`` and ``epoch`` alone."""
         ...
 
-    def subset(self, samples: int, seed: int) -> Batches:
-        """The first ``samples`` of one fixed shuffle: nested in every larger subset."""
+    def subset(self, samples: int, seed: int, draw: int = 0, skip: int = 0) -> Batches:
+        """``samples`` of one fixed shuffle, after the first ``skip``; ``draw`` numbers the shuffles."""
         ...
 
 
@@ -62,9 +62,9 @@ class TensorBatches:
             stop = min(start + self.batch_size, len(self))
             yield tuple(t[orders[t.device][start:stop]] for t in self.tensors), stop - start
 
-    def subset(self, samples: int, seed: int) -> TensorBatches:
-        """The first ``samples`` of one fixed shuffle."""
-        chosen = _first(samples, len(self), seed)
+    def subset(self, samples: int, seed: int, draw: int = 0, skip: int = 0) -> TensorBatches:
+        """A copy of the samples chosen."""
+        chosen = _chosen(samples, len(self), seed, draw, skip)
         part = tuple(t[chosen.to(t.device)] for t in self.tensors)
         return TensorBatches(part, self.batch_size, self.micro_batch)
 
@@ -96,9 +96,9 @@ class DatasetBatches:
         """Mini-batches of one permutation."""
         yield from self._walk(permutation(len(self), seed, epoch).tolist(), self.batch_size)
 
-    def subset(self, samples: int, seed: int) -> DatasetBatches:
-        """The first ``samples`` of one fixed shuffle."""
-        part = Subset(self.dataset, _first(samples, len(self), seed).tolist())
+    def subset(self, samples: int, seed: int, draw: int = 0, skip: int = 0) -> DatasetBatches:
+        """The samples chosen, read as they are needed."""
+        part = Subset(self.dataset, _chosen(samples, len(self), seed, draw, skip).tolist())
         return DatasetBatches(part, self.batch_size, self.micro_batch, self._loader)
 
     def _walk(self, order: Any, size: int) -> Iterator[tuple[Any, int]]:
@@ -140,7 +140,10 @@ def permutation(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
-def _first(samples: int, count: int, seed: int) -> Tensor:
+def _chosen(samples: int, count: int, seed: int, draw: int, skip: int) -> Tensor:
     if not 1 <= samples <= count:
         raise ValueError(f"samples must be between 1 and the size of the data, {count}, got {samples}")
-    return permutation(count, seed, -1)[:samples]
+    if not 0 <= skip <= count - samples:
+        raise ValueError(f"skip must leave {samples} of {count} samples, got {skip}")
+    # Mini-batch epochs count from 1, so these shuffles are others than theirs.
+    return permutation(count, seed, -1 - draw)[skip : skip + samples]

@@ -19,34 +19,13 @@ from torch import Tensor, nn
 from homestretch.cost import CostMeter
 from homestretch.objective.batches import Batches, as_batches
 from homestretch.objective.determinism import refuse_random
+from homestretch.objective.minibatch import MiniBatch
 from homestretch.objective.modes import DROPOUTS, MODES, full_pass_mode, training_mode
 from homestretch.objective.products import DatasetProducts
+from homestretch.objective.progressive import Growth
 from homestretch.objective.statistics import reestimate, tracking_layers
 
 Loss = Callable[[Any, Any], Tensor]
-
-
-class MiniBatch:
-    """A torch closure for one mini-batch.
-
-    Attributes:
-        fraction: The share of the data set it covers: its weight in an average over the epoch.
-    """
-
-    def __init__(self, objective: Objective, batch: Any, fraction: float) -> None:
-        self.fraction = fraction
-        self._objective = objective
-        self._batch = batch
-
-    def __call__(self) -> Tensor:
-        """The mean loss of the mini-batch as a 0-d tensor; fills ``.grad`` with its gradient."""
-        objective = self._objective
-        objective.zero_grad()
-        with torch.enable_grad():
-            loss = objective.batch_loss(self._batch)
-            loss.backward()
-        objective.meter.count_gradient(objective.portion * self.fraction)
-        return loss.detach()
 
 
 class Objective(DatasetProducts):
@@ -69,6 +48,9 @@ class Objective(DatasetProducts):
             :meth:`settle` estimates anew at the swap; ``"train"``: it takes those of each micro-batch of the fixed partition.
         dropout: What dropout does during full passes: it is ``"off"``, or has a ``"fixed"`` mask for each micro-batch,
             decided by ``seed`` and the micro-batch's number.
+        growth: How the data of the convex phase grow, if it shall begin on a part of them; see
+            :class:`~homestretch.objective.progressive.Growth`. Whoever runs the phases uses it; this function itself is
+            always over all the data.
         compute: ``compute(model, batch) -> (outputs, targets)`` for batches that are not pairs.
         group: Process group when each rank holds its own part of the data: losses and gradients are then summed over it.
         meter: Where the cost is counted; a new one if not given.
@@ -88,6 +70,7 @@ class Objective(DatasetProducts):
         seed: int = 0,
         mode: str = "eval",
         dropout: str = "off",
+        growth: Growth | None = None,
         compute: Callable[[nn.Module, Any], tuple[Any, Any]] | None = None,
         group: dist.ProcessGroup | None = None,
         meter: CostMeter | None = None,
@@ -99,6 +82,7 @@ class Objective(DatasetProducts):
         self.meter = meter or CostMeter()
         self.mode = mode
         self.dropout = dropout
+        self.growth = growth
         self.seed = seed
         self.version = 0
         self.batches: Batches = as_batches(data, batch_size=batch_size, micro_batch=micro_batch)
@@ -174,11 +158,17 @@ class Objective(DatasetProducts):
             for batch, count in self.batches.shuffled(self.seed, epoch):
                 yield MiniBatch(self, batch, count / self._total)
 
-    def subset(self, samples: int) -> Objective:
-        """The same objective over ``samples`` of the data, nested in every larger subset; shares model and meter."""
+    def subset(self, samples: int, *, draw: int = 0, skip: int = 0) -> Objective:
+        """The same objective over ``samples`` of the data; shares model and meter.
+
+        Args:
+            samples: How many, on each rank. Nested in every larger subset of the same draw.
+            draw: Number of the random order that they are taken from.
+            skip: How many to leave out before them.
+        """
         part = object.__new__(Objective)
         part.__dict__.update(self.__dict__)
-        part.batches = self.batches.subset(samples, self.seed)
+        part.batches = self.batches.subset(samples, self.seed, draw, skip)
         part._total = self._sum_over_ranks(float(samples))
         part.portion = self.portion * part._total / self._total
         part.version = self.version + 1

@@ -15,6 +15,7 @@ from homestretch.objective.base import Function, describe
 from homestretch.objective.closure import ClosureFunction
 from homestretch.objective.dataset import Objective
 from homestretch.objective.penalty import Penalized, coupled_decays, decoupled_decays
+from homestretch.objective.progressive import Growing
 
 Second = str | Descent | Factory
 
@@ -96,6 +97,12 @@ def decoupled_note(first: Optimizer, decoupled_decay: str) -> str:
     if decoupled_decay == "penalty":
         return "the first optimizer's decoupled weight decay goes on as a penalty of half the decay times the squared norm"
     return "the first optimizer's decoupled weight decay is not part of any loss and ends at the swap"
+
+
+def growing(objective: Any) -> Growing | None:
+    """The function of a convex phase that begins on a part of the data, if the objective asks for that."""
+    growth = objective.growth if isinstance(objective, Objective) else None
+    return Growing(objective, growth) if growth is not None else None
 
 
 def settle(objective: Any) -> str:

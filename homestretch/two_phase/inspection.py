@@ -165,6 +165,8 @@ class Inspection(Remembering):
                 f"{max(allowed, 0.0):.3g} gradient-equivalents are allowed for it, {price * least / objective.samples:.3g} "
                 f"would be needed for {least} samples"
             )
+        if affordable < objective.samples and not hasattr(objective, "subset"):
+            return 0, f"{type(objective).__name__} has no subsets, and all of its samples cost more than is allowed"
         return affordable, ""
 
     def _gather(self, optimizer: TwoPhase, samples: int) -> Evidence:
@@ -184,7 +186,7 @@ class Inspection(Remembering):
                 gradient_change=change,
                 products=self.products,
                 price=HESSIAN_PRODUCT * samples / objective.samples,
-                seed=objective.seed,
+                seed=getattr(objective, "seed", 0),
             )
         finally:
             objective.zero_grad()

@@ -20,6 +20,8 @@ def write_epoch(optimizer: TwoPhase, loss: float, norm: float, kind: str) -> Non
     if optimizer.metrics is not None:
         with averaged_weights(optimizer.first) if optimizer.phase == "first" else nullcontext():
             metrics = optimizer.metrics()
+    if optimizer.growing is not None and optimizer.phase == "second":
+        metrics["samples"] = float(optimizer.growing.samples)
     rate = optimizer.param_groups[0].get("lr")
     if rate is not None and optimizer.phase == "first":
         metrics["learning_rate"] = float(rate)

@@ -19,7 +19,7 @@ from homestretch.swap import SwapRule, default_rule
 from homestretch.two_phase import state as state_format
 from homestretch.two_phase.averages import use_training_weights
 from homestretch.two_phase.gradient_norm import KINDS, RunningMean
-from homestretch.two_phase.hand_over import Second, SecondPhase, second_function
+from homestretch.two_phase.hand_over import Second, SecondPhase, growing, second_function
 from homestretch.two_phase.inspection import Inspection, as_inspection
 from homestretch.two_phase.journal import Iterations
 from homestretch.two_phase.measure import observe
@@ -115,6 +115,7 @@ class TwoPhase(Optimizer):
         self.decoupled_decay = decoupled_decay
         self.trainable: list[Tensor] = [p for g in first.param_groups for p in g["params"] if p.requires_grad]
         self.convex = SecondPhase(second, self.trainable, objective)
+        self.growing = growing(objective)
         self.mean = RunningMean(self.trainable)
         self._iterations = Iterations()
         self.share_groups()
@@ -138,7 +139,7 @@ class TwoPhase(Optimizer):
         if self.phase == "first":
             yield from self.objective.minibatches(self.epochs + 1)
         else:
-            yield self.objective
+            yield self.growing or self.objective
         self.end_epoch()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]

@@ -35,6 +35,7 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
         "resort": optimizer.resort.state_dict(),
         "inspection": optimizer.inspection.state_dict() if optimizer.inspection is not None else None,
         "objective": optimizer.objective.state_dict() if isinstance(optimizer.objective, Objective) else None,
+        "growing": optimizer.growing.state_dict() if optimizer.growing is not None else None,
         "meter": optimizer.meter.state_dict(),
     }
     if optimizer.phase == "second":
@@ -68,6 +69,8 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
         optimizer.inspection.load_state_dict(about["inspection"])
     if isinstance(optimizer.objective, Objective) and about["objective"] is not None:
         optimizer.objective.load_state_dict(about["objective"])
+    if optimizer.growing is not None and about["growing"] is not None:
+        optimizer.growing.load_state_dict(about["growing"])
     optimizer.meter.load_state_dict(about["meter"])
     if "second" in about:
         numbers = _trainable_numbers(optimizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,17 @@ def _ask(optimizer: TwoPhase, observation: Observation) -> Decision:
 
 
 def after_second_epoch(optimizer: TwoPhase, observation: Observation) -> Decision:
-    """Ask the resort, and go back if it says so."""
+    """Ask the resort, and go back if it says so; while the data grow, ask it about all the data whenever they did."""
     stop = optimizer.second.stop_reason
+    growing = optimizer.growing
+    if growing is not None and not growing.complete and math.isfinite(observation.loss):
+        grown = growing.observe(stop.value if stop is not None else "")
+        if not grown:
+            return Decision(swap=False, reason=f"the convex phase is on {growing.samples} samples", rule=growing.name)
+        write_event(optimizer, "growth", grown, {"samples": float(growing.samples)})
+        optimizer.second.renew()
+        loss = optimizer.second_function(optimizer.objective).loss()
+        observation, stop = replace(observation, loss=loss, cost=optimizer.meter.gradient_equivalents), None
     failure = None if stop is None or stop in _DONE else f"the convex phase stopped: {stop.value}"
     decision = optimizer.resort.observe_second(observation.cost, observation.loss, failure)
     if decision.swap:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
-from homestretch import LBFGS, AtEpoch, Objective, TwoPhase, vectors
+from homestretch import LBFGS, AtEpoch, LeastSquares, Objective, TwoPhase, vectors
 from homestretch.convexity import Verdict
 from homestretch.errors import UnsupportedError
 from homestretch.history import DecisionRecord, EpochRecord, EventRecord
@@ -211,3 +211,19 @@ def test_state_holds_the_verdict():
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         Inspection(**settings)
+
+
+def test_least_squares_have_no_subsets_and_say_so():
+    points = torch.linspace(-1, 1, 40, dtype=torch.float64)[:, None]
+    model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    objective = LeastSquares(lambda: model(points) - points**2, model)
+    optimizer = TwoPhase(
+        model.parameters(), objective, first=Adam(model.parameters(), lr=1e-2), second=LBFGS, rule=AtEpoch(3), budget=20.0
+    )
+    for _ in range(5):
+        for closure in optimizer.epoch():
+            optimizer.step(closure)
+    assert optimizer.phase == "second"
+    messages = [e.message for e in optimizer.history.of(EventRecord) if e.name == "evidence"]
+    assert len(messages) == 1
+    assert "not gathered" in messages[0]
