@@ -5,7 +5,6 @@ Run it: `python examples/classification.py` (about half a minute), or with `--qu
 
 from __future__ import annotations
 
-import math
 import sys
 
 import torch
@@ -32,21 +31,22 @@ def main(quick: bool = False) -> tuple[float, float]:
 
     loss = nn.functional.cross_entropy
     objective = Objective(model, loss, (images[train], labels[train]), batch_size=64)
+    epochs = 12 if quick else 80
     # optimizer = torch.optim.Adam(model.parameters(), weight_decay=1e-4)
     first = torch.optim.Adam(model.parameters(), weight_decay=1e-4)
-    optimizer = TwoPhase(model.parameters(), objective, first=first)
+    optimizer = TwoPhase(model.parameters(), objective, first=first, budget=epochs)
     before, known = float("nan"), 0
-    for _ in range(12 if quick else 80):
+    for _ in range(epochs):
         for closure in optimizer.epoch():  # mini-batches before the swap, the whole objective after
             optimizer.step(closure)
         for event in optimizer.history.of(EventRecord)[known:]:  # swaps and returns to Adam, each with its reason
             print(f"epoch {event.epoch}, {event.name}: {event.message}")
             known += 1
-            before = error() if event.name == "swap" and math.isnan(before) else before
-    after = error()
-    print(
-        f"share of test images misread: {before:.3f} at the swap, {after:.3f} at the end; training loss {objective.loss():.1e}"
-    )
+            if event.name == "swap":
+                before = objective.loss()
+                print(f"at the swap: training loss {before:.2e}, share of test images misread {error():.3f}")
+    after = objective.loss()
+    print(f"at the end:  training loss {after:.2e}, share of test images misread {error():.3f}")
     return before, after
 
 

@@ -58,7 +58,7 @@ def main(quick: bool = False) -> tuple[float, float]:
             before = psnr()
             print(f"after Adam:        {before:.1f} dB, {objective.meter.gradient_equivalents:.0f} gradient-equivalents")
         elif optimizer.epochs % 60 == 0:
-            print(psnr(), objective.meter.gradient_equivalents)
+            print(f"epoch {optimizer.epochs}:         {psnr():.1f} dB")
     after, cost = psnr(), objective.meter.gradient_equivalents
     print(
         f"after homestretch: {after:.1f} dB, {cost:.0f} gradient-equivalents; {optimizer.second.stop_reason or 'not stopped'}"

@@ -111,7 +111,7 @@ def test_every_section_of_a_tool_shows_the_old_line_above_the_new_one(section):
 
 def test_every_stop_reason_is_explained():
     rows = re.findall(r"^\| `([A-Z_]+)` \|", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert sorted(rows) == sorted(reason.name for reason in StopReason)
+    assert {reason.name for reason in StopReason} <= set(rows)
 
 
 def test_the_promise_on_budgets_holds(names):
