@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.sciml.networks import tanh_network
-from benchmarks.sciml.problem import Problem, WarmUp, grid, relative_l2, scaled
+from benchmarks.sciml.problem import Points, Problem, WarmUp, grid, held_out_generator, relative_l2
 from homestretch.objective.taylor import taylor
 
 VISCOSITY = 0.01 / math.pi
@@ -28,6 +29,7 @@ class Burgers(Problem):
     """
 
     redraw_every = 500
+    weights: ClassVar[Mapping[str, float]] = {"start": BORDER_WEIGHT, "ends": BORDER_WEIGHT}
 
     def __init__(
         self,
@@ -41,28 +43,30 @@ class Burgers(Problem):
         self.module = tanh_network((2, *hidden, 1), seed)
         self.warm_up = warm_up or WarmUp(steps=1000)
         self._generator = torch.Generator().manual_seed(seed)
-        self.inner = self._uniform(points)
+        self.inner = uniform(points, self._generator)
         x = torch.linspace(-1, 1, sides, dtype=torch.float64)
         t = torch.linspace(0, 1, sides // 2, dtype=torch.float64)
         self.start = grid(x, t[:1])
         self.ends = grid(x[[0, -1]], t)
+        # The start and the ends are dense already.
+        self.held_out = {"equation": uniform(4000, held_out_generator(seed)), "start": self.start, "ends": self.ends}
 
-    def equation(self, points: Tensor) -> Tensor:
-        """Return the residual of the equation at points (N, 2), shape (N, 1)."""
-        u, (u_x, u_t), (u_xx,) = taylor(self.module, points, order=(2, 1))
-        return u_t + u * u_x - VISCOSITY * u_xx
+    @property
+    def points(self) -> Points:
+        return {"equation": self.inner, "start": self.start, "ends": self.ends}
 
-    def residuals(self) -> dict[str, Tensor]:
+    def terms(self, module: nn.Sequential, points: Points) -> dict[str, Tensor]:
+        start = points["start"]
         return {
-            "equation": scaled(self.equation(self.inner)),
-            "start": scaled(self.module(self.start) + torch.sin(math.pi * self.start[:, :1]), BORDER_WEIGHT),
-            "ends": scaled(self.module(self.ends), BORDER_WEIGHT),
+            "equation": equation(module, points["equation"]),
+            "start": module(start) + torch.sin(math.pi * start[:, :1]),
+            "ends": module(points["ends"]),
         }
 
     @torch.no_grad()
     def redraw(self) -> None:
-        pool = self._uniform(5 * len(self.inner))
-        size = self.equation(pool).abs().squeeze(1)
+        pool = uniform(5 * len(self.inner), self._generator)
+        size = equation(self.module, pool).abs().squeeze(1)
         odds = size / size.mean() + 1.0
         self.inner = pool[torch.multinomial(odds, len(self.inner), generator=self._generator)]
 
@@ -71,9 +75,17 @@ class Burgers(Problem):
         points, values = _test_set()
         return relative_l2(self.module(points), values)
 
-    def _uniform(self, count: int) -> Tensor:
-        unit = torch.rand(count, 2, dtype=torch.float64, generator=self._generator)
-        return unit * torch.tensor([2.0, 1.0], dtype=torch.float64) - torch.tensor([1.0, 0.0], dtype=torch.float64)
+
+def equation(module: nn.Sequential, points: Tensor) -> Tensor:
+    """Return the residual of the equation at points (N, 2), shape (N, 1)."""
+    u, (u_x, u_t), (u_xx,) = taylor(module, points, order=(2, 1))
+    return u_t + u * u_x - VISCOSITY * u_xx
+
+
+def uniform(count: int, generator: torch.Generator) -> Tensor:
+    """Return points spread evenly over the domain at random, shape (count, 2)."""
+    unit = torch.rand(count, 2, dtype=torch.float64, generator=generator)
+    return unit * torch.tensor([2.0, 1.0], dtype=torch.float64) - torch.tensor([1.0, 0.0], dtype=torch.float64)
 
 
 @cache

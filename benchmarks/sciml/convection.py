@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.sciml.networks import tanh_network
-from benchmarks.sciml.problem import Problem, WarmUp, grid, relative_l2, scaled
+from benchmarks.sciml.problem import Points, Problem, WarmUp, grid, held_out_generator, relative_l2
 from homestretch.objective.taylor import taylor
 
 SPEED = 40.0
@@ -35,18 +35,31 @@ class Convection(Problem):
         self.inner = nodes[chosen]
         self.start = grid(x, t[:1])
         self.left, self.right = grid(x[:1], t), grid(x[-1:], t)
+        self.held_out = self._elsewhere(held_out_generator(seed))
         self._flow = torch.tensor([[SPEED, 1.0]], dtype=torch.float64)
         self._test_points = grid(_axis(0.0, 2 * math.pi, 129), t)
         self._test_values = exact(self._test_points)
 
-    def residuals(self) -> dict[str, Tensor]:
-        # u_t + 40 u_x is one derivative, along (40, 1).
-        along = taylor(self.module, self.inner, self._flow, order=1).first[0]
+    @property
+    def points(self) -> Points:
+        return {"equation": self.inner, "start": self.start, "border": (self.left, self.right)}
+
+    def terms(self, module: nn.Sequential, points: Points) -> dict[str, Tensor]:
+        left, right = points["border"]
         return {
-            "equation": scaled(along),
-            "start": scaled(self.module(self.start) - torch.sin(self.start[:, :1])),
-            "border": scaled(self.module(self.left) - self.module(self.right)),
+            # u_t + 40 u_x is one derivative, along (40, 1).
+            "equation": taylor(module, points["equation"], self._flow, order=1).first[0],
+            "start": module(points["start"]) - torch.sin(points["start"][:, :1]),
+            "border": module(left) - module(right),
         }
+
+    def _elsewhere(self, generator: torch.Generator) -> Points:
+        """Points between those that are trained on."""
+        unit = torch.rand(2500, 2, dtype=torch.float64, generator=generator)
+        inner = unit * torch.tensor([2 * math.pi, 1.0], dtype=torch.float64)
+        start, left, right = inner[:257].clone(), inner[:101].clone(), inner[:101].clone()
+        start[:, 1], left[:, 0], right[:, 0] = 0.0, 0.0, 2 * math.pi
+        return {"equation": inner, "start": start, "border": (left, right)}
 
     @torch.no_grad()
     def error(self) -> float:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.peers.meter import Halt, Meter
 from benchmarks.sciml.problem import Problem
+from benchmarks.sciml.trace import Sample, Tracer
 from homestretch.cost import GRADIENT
 
 
@@ -61,53 +60,57 @@ class FlatProblem:
         return torch.func.functional_call(self._whole, dict(zip(self._names, self.split(x), strict=True)), ())
 
     @torch.no_grad()
-    def error(self, x: Tensor) -> float:
-        """Put x into the network and return the problem's error."""
+    def put(self, x: Tensor) -> None:
+        """Put x into the network."""
         for parameter, piece in zip(self.problem.module.parameters(), self.split(x), strict=True):
             parameter.copy_(piece)
-        return self.problem.error()
-
-
-class Sample(NamedTuple):
-    """One line of a trace, of the best point so far."""
-
-    seconds: float
-    gradient_equivalents: float
-    loss: float
-    error: float
 
 
 class TracedMeter(Meter):
     """A meter that also keeps the best point, limits iterations and takes samples of loss and error now and then.
 
-    Samples are taken whenever the cost has grown by an eighth; the time that an error takes is not the solver's and is
-    put on no clock.
+    Samples are of the best point so far; the time that they take is not the solver's and is put on no clock.
 
     Args:
         flat: what to minimise.
         budget: gradient-equivalents to spend.
-        seconds: wall time to spend.
+        seconds: processor time to spend.
         iterations: iterations to spend, as far as the solver tells of them.
+        update_flops: floating-point operations of one dense update, for a quasi-Newton method; priced by the gradient's.
 
     Attributes:
         best_x: the point of the lowest loss seen since the function last changed.
-        samples: the trace.
+        tracer: the clock and the trace.
         carried: what a solver's runner leaves for its next leg, by name.
     """
 
-    GROWTH = 1.125
-
     def __init__(
-        self, flat: FlatProblem, budget: float = math.inf, seconds: float = math.inf, iterations: float = math.inf
+        self,
+        flat: FlatProblem,
+        budget: float = math.inf,
+        seconds: float = math.inf,
+        iterations: float = math.inf,
+        update_flops: float = 0.0,
     ) -> None:
+        self.tracer = Tracer(flat.problem)
         super().__init__(flat, budget, seconds)  # type: ignore[arg-type]
         self.flat = flat
         self.limit = iterations
         self.best_x = flat.start()
-        self.samples: list[Sample] = []
         self.carried: dict[str, object] = {}
-        self._due = 0.0
+        self._update_price = update_flops / flat.problem.gradient_flops() if update_flops else 0.0
         self._leg_ends = self._next_redraw()
+        self.tracer.clock.restart()
+
+    @property
+    def elapsed(self) -> float:
+        """Processor time since the run began, in seconds: other people's work on the machine is not the solver's."""
+        return self.tracer.clock.processor
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The trace."""
+        return self.tracer.samples
 
     @property
     def progress(self) -> float:
@@ -140,6 +143,7 @@ class TracedMeter(Meter):
     def tick(self, *_: object, count: int = 1, **__: object) -> None:
         """Count iterations; halt where the run or its leg is at its end."""
         self.iterations += count
+        self.cost += count * self._update_price
         if self.iterations >= self.limit:
             raise Halt("iterations")
         if self.iterations >= self._leg_ends:
@@ -147,29 +151,20 @@ class TracedMeter(Meter):
 
     def redraw(self) -> None:
         """Put the best point into the network, draw new points and begin the next leg."""
-        self.flat.error(self.best_x)
+        self.flat.put(self.best_x)
         self.flat.problem.redraw()
         self.best = math.inf
         self._leg_ends = self._next_redraw()
 
     def sample(self) -> Sample:
         """Take a sample of the best point now."""
-        began = time.perf_counter()
-        elapsed = self.elapsed
-        sample = Sample(elapsed, self.cost, self.best, self.flat.error(self.best_x))
-        self.samples.append(sample)
-        self._started += time.perf_counter() - began
-        return sample
-
-    def restart_clock(self) -> None:
-        """Set the clock to zero, after a compilation that is not to count."""
-        self._started = time.perf_counter()
+        self.flat.put(self.best_x)
+        return self.tracer.take(self.cost, self.iterations, self.best)
 
     def _keep(self, x: Tensor) -> None:
         if self._noted_at == self.evaluations:
             self.best_x = x.detach().clone()
-        if self.cost >= self._due:
-            self._due = max(1.0, self.cost * self.GROWTH)
+        if self.tracer.due(self.cost):
             self.sample()
 
     def _next_redraw(self) -> float:

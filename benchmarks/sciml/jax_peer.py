@@ -144,7 +144,7 @@ def run_ssbroyden(meter: TracedMeter) -> str:
     if compiled is None:
         compiled = jax.jit(advance).lower(y, arrays, 10**9, data).compile()
         meter.carried["compiled"] = compiled
-        meter.restart_clock()
+        meter.tracer.clock.restart()
     still = 0
     # The first accepted step is the evaluation of the start.
     limit, accepted = 1 + int(min(meter.iterations_left, 10**9 - 1)), 0

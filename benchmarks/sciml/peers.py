@@ -18,6 +18,7 @@ from benchmarks.peers.meter import Halt, TorchClosure
 from benchmarks.peers.scipy_peers import FOREVER, OPTIONS, NumpyObjective, run_scipy
 from benchmarks.peers.torch_peers import run_pytorch_minimize
 from benchmarks.sciml.flat import TracedMeter
+from benchmarks.sciml.ours import UPDATE_FLOPS
 
 DENSE_LIMIT = 1500
 """SciPy's and pytorch-minimize's BFGS, which keep n x n numbers, run up to this n."""
@@ -32,12 +33,14 @@ class Peer:
         method: the method's name in that library.
         run: takes a meter, returns the solver's words on why it stopped.
         largest: the largest n it is run at, if it has a limit.
+        update: floating-point operations of one dense update at n, for a quasi-Newton method.
     """
 
     library: str
     method: str
     run: Callable[[TracedMeter], str]
     largest: float = math.inf
+    update: Callable[[int], float] = lambda n: 0.0
 
     @property
     def version(self) -> str:
@@ -109,6 +112,16 @@ def run_first_order(meter: TracedMeter, make: Callable[[list[torch.nn.Parameter]
         meter.tick()
 
 
+def _dense(n: int) -> float:
+    """Products with, and low-rank updates of, an n x n matrix."""
+    return UPDATE_FLOPS * n**2
+
+
+def _scipy_dense(n: int) -> float:
+    """SciPy's BFGS multiplies n x n matrices twice an iteration."""
+    return 4.0 * n**3
+
+
 def _soap(parameters: list[torch.nn.Parameter]) -> Any:
     from pytorch_optimizer import SOAP
 
@@ -124,9 +137,9 @@ def _run_ssbroyden(meter: TracedMeter) -> str:
 PEERS: tuple[Peer, ...] = (
     Peer("torch", "LBFGS", run_torch_lbfgs),
     Peer("scipy", "L-BFGS-B", partial(run_scipy, method="L-BFGS-B")),
-    Peer("scipy", "BFGS", run_scipy_bfgs, DENSE_LIMIT),
-    Peer("ssbroyden-optimistix", "SSBroyden", _run_ssbroyden),
-    Peer("pytorch-minimize", "bfgs", partial(run_pytorch_minimize, method="bfgs"), DENSE_LIMIT),
+    Peer("scipy", "BFGS", run_scipy_bfgs, DENSE_LIMIT, _scipy_dense),
+    Peer("ssbroyden-optimistix", "SSBroyden", _run_ssbroyden, update=_dense),
+    Peer("pytorch-minimize", "bfgs", partial(run_pytorch_minimize, method="bfgs"), DENSE_LIMIT, _dense),
     Peer("pytorch-minimize", "l-bfgs", partial(run_pytorch_minimize, method="l-bfgs")),
     Peer("pytorch-minimize", "trust-ncg", partial(run_pytorch_minimize, method="trust-ncg")),
     Peer("torch", "adam-cosine", partial(run_first_order, make=partial(torch.optim.Adam, lr=3e-3))),

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.sciml.networks import tanh_network
-from benchmarks.sciml.problem import Problem, WarmUp, grid, scaled
+from benchmarks.sciml.problem import Points, Problem, WarmUp, grid, held_out_generator
 from homestretch.objective.taylor import laplacian
 
 
 def exact(points: Tensor) -> Tensor:
     """Return `sin(pi x) sin(pi y)`, shape (N, 1)."""
     return torch.sin(math.pi * points).prod(1, keepdim=True)
+
+
+def force(points: Tensor) -> Tensor:
+    """Return `2 pi^2 sin(pi x) sin(pi y)`, shape (N, 1)."""
+    return 2 * math.pi**2 * exact(points)
 
 
 def border(count: int) -> Tensor:
@@ -39,14 +44,23 @@ class Poisson2D(Problem):
         nodes = torch.arange(1, side + 1, dtype=torch.float64) / (side + 1)
         self.inner = grid(nodes, nodes)
         self.border = border(side)
-        self.force = 2 * math.pi**2 * exact(self.inner)
+        self.force = force(self.inner)
+        generator = held_out_generator(seed)
+        inner = torch.rand(900, 2, dtype=torch.float64, generator=generator)
+        edge = border(500)[torch.randperm(2000, generator=generator)[:120]]
+        self.held_out = {"equation": (inner, force(inner)), "border": edge}
         axis = torch.linspace(0, 1, 101, dtype=torch.float64)
         self._test_points = grid(axis, axis)
         self._test_values = exact(self._test_points)
 
-    def residuals(self) -> dict[str, Tensor]:
-        _, curvature = laplacian(self.module, self.inner)
-        return {"equation": scaled(curvature + self.force), "border": scaled(self.module(self.border))}
+    @property
+    def points(self) -> Points:
+        return {"equation": (self.inner, self.force), "border": self.border}
+
+    def terms(self, module: nn.Sequential, points: Points) -> dict[str, Tensor]:
+        inner, force = points["equation"]
+        _, curvature = laplacian(module, inner)
+        return {"equation": curvature + force, "border": module(points["border"])}
 
     @torch.no_grad()
     def error(self) -> float:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from homestretch import LeastSquares
+
+Points = dict[str, Any]
+"""For each term a tensor, or a tuple of tensors, with one row a point."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +50,54 @@ class Problem(ABC):
         name: the name in the tables.
         module: the network, float64.
         warm_up: the first phase.
+        weights: the terms' weights, 1 where none is given.
+        held_out: points that no method trains on; the loss there tells which of a run's points to keep.
         redraw_every: iterations of the second phase between redraws of the points, 0 for never.
     """
 
     name: str
     module: nn.Sequential
     warm_up: WarmUp
+    weights: ClassVar[Mapping[str, float]] = {}
+    held_out: Points
     redraw_every: int = 0
 
+    @property
     @abstractmethod
-    def residuals(self) -> dict[str, Tensor]:
-        """Return the scaled residuals of each term at the current parameters, one vector a term, differentiable."""
+    def points(self) -> Points:
+        """The points that are trained on, by term."""
+
+    @abstractmethod
+    def terms(self, module: nn.Sequential, points: Points) -> dict[str, Tensor]:
+        """Return each term's residuals at its points, neither weighted nor scaled, differentiable; row i depends on point i."""
 
     @abstractmethod
     def error(self) -> float:
         """Return the published error on the stated grid."""
+
+    def residuals(self) -> dict[str, Tensor]:
+        """Return the scaled residuals of each term at the current parameters, one vector a term, differentiable."""
+        return self._scaled(self.points)
+
+    @torch.no_grad()
+    def held_out_loss(self) -> float:
+        """Return the loss at the points that no method trains on."""
+        return float(total(self._scaled(self.held_out)))
+
+    def least_squares(self) -> LeastSquares:
+        """Return the problem as our methods take it; dense algebra is priced by the FLOPs of its gradient."""
+        flops = self.gradient_flops()
+        return LeastSquares(self.terms, self.module, self.points, weights=self.weights, flops_per_gradient=flops)
+
+    def gradient_flops(self) -> float:
+        """Return the floating-point operations of the matrix products in one gradient; elementwise work is left out."""
+        with FlopCounterMode(display=False) as counter:
+            self.loss().backward()
+        self.module.zero_grad()
+        return float(counter.get_total_flops())
+
+    def _scaled(self, points: Points) -> dict[str, Tensor]:
+        return {name: scaled(r, self.weights.get(name, 1.0)) for name, r in self.terms(self.module, points).items()}
 
     def loss(self) -> Tensor:
         """Return the loss at the current parameters, differentiable."""
@@ -79,6 +120,11 @@ def total(residuals: dict[str, Tensor]) -> Tensor:
 def scaled(residual: Tensor, weight: float = 1.0) -> Tensor:
     """Return a residual as a vector whose squared norm is `weight * mean(residual^2)`."""
     return residual.reshape(-1) * math.sqrt(weight / residual.numel())
+
+
+def held_out_generator(seed: int) -> torch.Generator:
+    """Return a generator for held-out points, apart from the one that a seed's training points come from."""
+    return torch.Generator().manual_seed(seed + 10**6)
 
 
 def relative_l2(values: Tensor, exact: Tensor) -> float:

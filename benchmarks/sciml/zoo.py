@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.sciml.networks import tanh_network
-from benchmarks.sciml.problem import Problem, WarmUp, relative_l2, scaled
+from benchmarks.sciml.problem import Points, Problem, WarmUp, held_out_generator, relative_l2
 
 TARGETS: dict[str, Callable[[Tensor], Tensor]] = {
     "sin": lambda x: torch.sin(math.pi * x),
@@ -31,11 +31,18 @@ class Zoo(Problem):
         self.warm_up = warm_up or WarmUp()
         self.inputs = torch.linspace(-1, 1, points, dtype=torch.float64).unsqueeze(1)
         self.targets = TARGETS[target](self.inputs)
+        others = 2 * torch.rand(1000, 1, dtype=torch.float64, generator=held_out_generator(seed)) - 1
+        self.held_out = {"data": (others, TARGETS[target](others))}
         self._test_inputs = torch.linspace(-1, 1, 4001, dtype=torch.float64).unsqueeze(1)
         self._test_targets = TARGETS[target](self._test_inputs)
 
-    def residuals(self) -> dict[str, Tensor]:
-        return {"data": scaled(self.module(self.inputs) - self.targets)}
+    @property
+    def points(self) -> Points:
+        return {"data": (self.inputs, self.targets)}
+
+    def terms(self, module: nn.Sequential, points: Points) -> dict[str, Tensor]:
+        inputs, targets = points["data"]
+        return {"data": module(inputs) - targets}
 
     @torch.no_grad()
     def error(self) -> float:

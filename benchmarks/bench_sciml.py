@@ -1,0 +1,203 @@
+"""Regression and physics-informed networks, method beside method: `python -m benchmarks.bench_sciml`.
+
+Every method of ours and every peer starts from the same Adam warm-up and gets the same processor time. Runs are cached
+one by one. `--report` makes the page, the plots and nothing else; `--table` writes the table from the runs that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import torch
+
+from benchmarks.results_io import COLUMNS, Cache, Record, is_quick, table_path, write_environment, write_table
+from benchmarks.sciml import PROBLEMS
+from benchmarks.sciml.flat import FlatProblem, TracedMeter
+from benchmarks.sciml.ours import METHODS, Limits, Method, Run, engine_version, run_own
+from benchmarks.sciml.peers import PEERS, Peer, run_peer
+from benchmarks.sciml.start import EDITION, started
+from benchmarks.sciml.trace import kept
+
+NAME = "sciml"
+SEEDS = (10, 11, 12, 13, 14)
+"""Settings of ours were explored on seeds 0 to 4; these are fresh."""
+SECONDS = {"poisson-2d": 30.0, "convection": 1200.0, "burgers": 1200.0}
+"""Processor time of a run; five seconds where none is named."""
+ITERATIONS = {"burgers": 10_000}
+QUICK_PROBLEMS = ("zoo-sin-64", "poisson-2d")
+QUICK = Limits(seconds=0.7, iterations=200)
+EXTRA_COLUMNS = ("cpu_seconds", "iterations", "held_out", "start_error", "end_error", "limit_seconds", "detail")
+SETTINGS = {
+    # Keeps freed memory in the process: tensors of these sizes are otherwise mapped and unmapped at every evaluation.
+    "MALLOC_TRIM_THRESHOLD_": str(10**11),
+    "MALLOC_MMAP_THRESHOLD_": str(10**11),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+}
+"""The environment that all libraries run in alike."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to make."""
+
+    problem: str
+    seed: int
+    method: Method | Peer
+    limits: Limits
+    warm_up: int | None = None
+
+    @property
+    def key(self) -> Record:
+        """What identifies the run."""
+        return {
+            "problem": self.problem,
+            "seed": self.seed,
+            "library": self.method.library,
+            "method": self.method.method,
+            "version": self.method.version,
+            "limits": [str(limit) for limit in astuple(self.limits)],
+            "warm_up": self.warm_up,
+            "edition": EDITION,
+        }
+
+
+def measure(job: Job) -> Record:
+    """Make a run and return what is kept of it."""
+    problem, adam = started(job.problem, job.seed, job.warm_up)
+    start_error = problem.error()
+    if isinstance(job.method, Peer):
+        flat = FlatProblem(problem)
+        flops, limits = job.method.update(problem.size), job.limits
+        meter = TracedMeter(flat, limits.budget, limits.seconds, limits.iterations, flops)
+        status, detail = run_peer(job.method, meter)
+        run = Run(meter.samples, status, detail, meter.evaluations, meter.iterations)
+    else:
+        run = run_own(job.method, problem, adam, job.limits)
+    best, last = kept(run.samples), run.samples[-1]
+    return {
+        "size": problem.size,
+        "loss": last.loss,
+        "error": best.error,
+        "held_out": best.held_out,
+        "start_error": start_error,
+        "end_error": last.error,
+        "gradient_equivalents": last.gradient_equivalents,
+        "evaluations": run.evaluations,
+        "iterations": run.iterations,
+        "seconds": last.seconds,
+        "cpu_seconds": last.cpu_seconds,
+        "status": run.status,
+        "detail": run.detail,
+        "trace": [[float(f"{value:.5g}") for value in sample] for sample in run.samples],
+    }
+
+
+def jobs(problems: Sequence[str], methods: Sequence[Method | Peer], seeds: Sequence[int], quick: bool) -> Iterator[Job]:
+    """Return all runs, every method once before the next seed."""
+    for problem in problems:
+        limits = QUICK if quick else Limits(SECONDS.get(problem, 5.0), ITERATIONS.get(problem, float("inf")))
+        size = PROBLEMS[problem](0).size
+        for seed in seeds:
+            for method in methods:
+                if size <= method.largest:
+                    yield Job(problem, seed, method, limits, 300 if quick else None)
+
+
+def run(todo: Sequence[Job], cache: Cache, *, make: bool) -> list[Record]:
+    """Return a row for every job; those in the cache are not made again, and with `make` false no others either."""
+    rows = []
+    for number, job in enumerate(todo, 1):
+        if not make and job.key not in cache:
+            continue
+        record = cache.run(job.key, lambda j=job: measure(j))
+        row = {"problem": job.problem, "seed": job.seed, "library": job.method.library, "method": job.method.method}
+        rows.append({**row, "limit_seconds": job.limits.seconds, **record})
+        if make:
+            name = f"{job.problem} {job.seed} {job.method.library}/{job.method.method}"
+            print(
+                f"{number}/{len(todo)} {name}: error {record['error']:.2e} after {record['cpu_seconds']:.1f} s "
+                f"({record['iterations']} iterations, {record['status']})",
+                flush=True,
+            )
+    return rows
+
+
+def write_traces(table: Any, rows: Sequence[Record]) -> None:
+    """Write all traces to `NAME-trace.parquet` beside the table, in single precision."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from benchmarks.sciml.trace import Sample
+
+    labels = ("problem", "seed", "library", "method")
+    lines = [{**{k: r[k] for k in labels}, **dict(zip(Sample._fields, s, strict=True))} for r in rows for s in r["trace"]]
+    short = {name: pa.float32() for name in Sample._fields}
+    fields = [(k, pa.int32() if k == "seed" else pa.string()) for k in labels] + list(short.items())
+    data = pa.Table.from_pylist(lines, schema=pa.schema(fields))
+    pq.write_table(data, table.with_name(f"{table.stem}-trace.parquet"), compression="zstd")
+
+
+def chosen(names: Sequence[str] | None) -> list[Method | Peer]:
+    """Return the methods named by `library/method`, library or method; all if none is named."""
+    known: list[Method | Peer] = [*METHODS, *PEERS]
+    if not names:
+        return known
+    unknown = [n for n in names if not any(n in _names(m) for m in known)]
+    if unknown:
+        raise SystemExit(f"no such method: {', '.join(unknown)}; choose from {', '.join(_names(m)[0] for m in known)}")
+    return [m for m in known if any(n in _names(m) for n in names)]
+
+
+def _names(method: Method | Peer) -> tuple[str, str, str]:
+    return f"{method.library}/{method.method}", method.library, method.method
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark, write its table, or make its page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", default=is_quick(), help="the smoke set (also QUICK=1)")
+    parser.add_argument("--problems", nargs="+", metavar="NAME", choices=list(PROBLEMS), help="only these")
+    parser.add_argument("--methods", nargs="+", metavar="LIBRARY[/METHOD]", help="only these")
+    parser.add_argument("--seeds", nargs="+", type=int, help="seeds other than the usual ones")
+    parser.add_argument("--seconds", type=float, help="processor time of a run, in place of the usual one")
+    parser.add_argument("--table", action="store_true", help="write the table from the finished runs, make none")
+    parser.add_argument("--report", action="store_true", help="make the docs page from the table, run nothing")
+    options: Any = parser.parse_args(arguments)
+    table = table_path(NAME, options.quick)
+    if options.report:
+        from benchmarks.sciml_report import write_report
+
+        write_report(table)
+        return
+    torch.set_num_threads(1)
+    if options.seconds:
+        SECONDS.update(dict.fromkeys(PROBLEMS, options.seconds))
+    partial = bool(options.problems or options.methods or options.seeds or options.seconds) and not options.table
+    problems = options.problems or (QUICK_PROBLEMS if options.quick else tuple(PROBLEMS))
+    seeds = options.seeds or (SEEDS[:1] if options.quick else SEEDS)
+    todo = list(jobs(problems, chosen(options.methods), seeds, options.quick))
+    rows = run(todo, Cache(NAME), make=not options.table)
+    if partial:
+        return
+    write_table(table, rows, (*COLUMNS, *EXTRA_COLUMNS))
+    write_traces(table, rows)
+    libraries = {job.method.library for job in todo} | {"jax"}
+    write_environment(table, libraries, engine=engine_version(), settings=SETTINGS)
+    print(f"wrote {table.name}: {len(rows)} of {len(todo)} runs")
+
+
+if __name__ == "__main__":
+    if any(os.environ.get(name) != value for name, value in SETTINGS.items()):
+        # The C library reads its settings when a process begins.
+        os.execve(
+            sys.executable, [sys.executable, "-m", "benchmarks.bench_sciml", *sys.argv[1:]], {**os.environ, **SETTINGS}
+        )
+    main()
