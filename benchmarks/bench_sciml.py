@@ -197,7 +197,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 if __name__ == "__main__":
     if any(os.environ.get(name) != value for name, value in SETTINGS.items()):
         # The C library reads its settings when a process begins.
-        os.execve(
-            sys.executable, [sys.executable, "-m", "benchmarks.bench_sciml", *sys.argv[1:]], {**os.environ, **SETTINGS}
-        )
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.bench_sciml", *sys.argv[1:]], {**os.environ, **SETTINGS})
     main()

@@ -1,16 +1,45 @@
-"""Which convex-phase method ``second="auto"`` stands for, and why. At present one method for every problem."""
+r"""Which convex-phase method ``second="auto"`` stands for, and why.
+
+The rules, in their order; the measurement behind each is in the guide "Choosing a method" (``docs/choosing.md``):
+
+1. What a dense matrix cannot serve (shards, several devices, several dtypes) gets L-BFGS.
+2. Parameters shorter than float64 get L-BFGS: dense quasi-Newton and normal equations stall in float32's rounding.
+3. A sum of squares with at least :data:`SURPLUS` residuals a parameter, whose Jacobian can be made point by point, gets
+   Levenberg-Marquardt. With fewer, its steps fit the points and nothing between them.
+4. Up to :data:`DENSE` parameters get self-scaled Broyden, the most robust one in float64.
+5. Everything else gets L-BFGS.
+
+Dense matrices are only chosen where they fit into :data:`SHARE` of the memory at hand. There is always a choice.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from homestretch.descent import LBFGS, Descent
-from homestretch.objective.base import Function
+from homestretch import vectors
+from homestretch.descent import LBFGS, Descent, LevenbergMarquardt, SelfScaledBroyden
+from homestretch.device_memory import available
+from homestretch.directions.self_scaled_broyden import MAX_PARAMETERS
+from homestretch.objective.base import Function, Residuals, describe
+from homestretch.objective.products.jacobian import PER_POINT
 
 Factory = Callable[[list[Tensor]], Descent]
+
+SURPLUS = 2.0
+"""Residuals a parameter from which Levenberg-Marquardt is chosen."""
+LEAST_SQUARES = 2000
+"""Parameters up to which it is: its price grows with their square for every residual."""
+DENSE = MAX_PARAMETERS
+"""Parameters up to which self-scaled Broyden is chosen."""
+SHARE = 0.5
+"""Share of the memory at hand that dense matrices may take."""
+
+METHODS: dict[str, Factory] = {"LBFGS": LBFGS, "SelfScaledBroyden": SelfScaledBroyden, "LevenbergMarquardt": LevenbergMarquardt}
+"""What may be chosen, by name."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +50,84 @@ class Choice:
         make: Builds the method over a list of parameters.
         name: The method's name.
         reason: One sentence.
+        cost: What finding out cost, in gradient-equivalents, counted on the function's meter.
     """
 
     make: Factory
     name: str
     reason: str
+    cost: float = 0.0
 
 
 def choose(parameters: Sequence[Tensor], function: Function | None) -> Choice:
-    """The method for ``function`` of ``parameters``: L-BFGS, whatever they are."""
-    return Choice(LBFGS, "LBFGS", "the method for every problem at present: it needs gradients alone")
+    """The method for ``function`` of ``parameters``.
+
+    Args:
+        parameters: The trainable parameters.
+        function: What is minimised; ``None`` where only closures are known, which offer gradients alone.
+    """
+    size = vectors.size(vectors.locals_of(parameters))
+    obstacle = _no_dense_matrix(parameters, size)
+    if obstacle:
+        return _choice("LBFGS", f"{obstacle}; it needs gradients alone")
+    before = function.meter.gradient_equivalents if function is not None else 0.0
+    count, doubt = _residuals(function, size, parameters[0])
+    cost = function.meter.gradient_equivalents - before if function is not None else 0.0
+    if not doubt:
+        reason = f"{count} residuals for {size} float64 parameters, their Jacobian made point by point"
+        return _choice("LevenbergMarquardt", reason, cost)
+    doubt = f"no Levenberg-Marquardt: {doubt}"
+    if size > DENSE:
+        return _choice("LBFGS", f"{size} parameters are more than the {DENSE} a dense matrix is kept for; {doubt}", cost)
+    if _too_large(size * size * 3.0, parameters[0]):
+        return _choice("LBFGS", f"a dense matrix of {size} parameters does not fit into the memory at hand; {doubt}", cost)
+    return _choice("SelfScaledBroyden", f"{size} float64 parameters, a dense matrix fits; {doubt}", cost)
+
+
+def _choice(name: str, reason: str, cost: float = 0.0) -> Choice:
+    reason += f"; finding out cost {cost:.2g} gradient-equivalents"
+    return Choice(METHODS[name], name, reason, cost)
+
+
+def _no_dense_matrix(parameters: Sequence[Tensor], size: int) -> str:
+    """Why no dense method is considered; empty if nothing is against it."""
+    if vectors.shard_groups(parameters):
+        return "the parameters are sharded"
+    kinds = {(p.device, p.dtype) for p in parameters}
+    if len(kinds) > 1:
+        return "the parameters have several dtypes or lie on several devices"
+    (_, dtype), *_ = kinds
+    if dtype != torch.float64:
+        advice = f"; model.double() would allow dense methods for these {size}" if size <= DENSE else ""
+        return f"the parameters are {str(dtype).removeprefix('torch.')}, too short for dense matrices{advice}"
+    return ""
+
+
+def _residuals(function: Function | None, size: int, like: Tensor) -> tuple[int, str]:
+    """The number of residuals, and what speaks against Levenberg-Marquardt; cheap questions come first."""
+    if function is None:
+        return 0, "only closures are known"
+    if size > LEAST_SQUARES:
+        return 0, f"{size} parameters are more than {LEAST_SQUARES}"
+    try:
+        if not isinstance(function, Residuals):
+            return 0, f"{describe(function)} offers no residuals"
+        count = len(function.residuals())
+        if count < SURPLUS * size:
+            return count, f"{count} residuals are fewer than {SURPLUS:g} a parameter, so it would fit the points alone"
+        # The Jacobian, a copy while its pieces are joined and one scaled; the normal equations and their factor.
+        if _too_large(3.0 * size * (count + size), like):
+            return count, f"a Jacobian of {count} by {size} does not fit into the memory at hand"
+        find = getattr(function, "find_jacobian_mode", None)
+        mode = find() if find is not None else PER_POINT
+    except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
+        return 0, f"no Jacobian can be made ({(str(error).strip().splitlines() or [type(error).__name__])[0]})"
+    if mode != PER_POINT:
+        return count, f"its Jacobian takes a backward pass for each of its {mode}"
+    return count, ""
+
+
+def _too_large(numbers: float, like: Tensor) -> bool:
+    """Whether so many numbers like ``like`` take more than the allowed share of the memory at hand."""
+    at_hand = available(like.device)
+    return at_hand is not None and numbers * like.element_size() > SHARE * at_hand

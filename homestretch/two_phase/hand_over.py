@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from homestretch.auto import Factory, choose
+from homestretch.auto import METHODS, Factory, choose
 from homestretch.cost import CostMeter
 from homestretch.descent import Descent
 from homestretch.objective.base import Function, describe
@@ -34,6 +34,7 @@ class SecondPhase:
         self._parameters = list(parameters)
         self._objective = objective
         self.descent: Descent | None = second if isinstance(second, Descent) else None
+        self.chosen = ""  # by name, where the choice was left to us
         self.reason = "given by the user"
         if isinstance(second, Descent) and _ids(second.parameters) != _ids(self._parameters):
             raise ValueError("second must optimise the same parameters as first, in the same order")
@@ -46,7 +47,7 @@ class SecondPhase:
             make: Callable[[list[Tensor]], Any]
             if isinstance(self._second, str):
                 choice = choose(self._parameters, self._objective)
-                make, self.reason = choice.make, choice.reason
+                make, self.chosen, self.reason = choice.make, choice.name, choice.reason
             else:
                 make = self._second  # type: ignore[assignment]
             made = make(self._parameters)
@@ -54,6 +55,15 @@ class SecondPhase:
                 raise TypeError(f"second must make a Descent, {describe(make)} made a {type(made).__name__}")
             self.descent = made
         return self.descent
+
+    def recall(self, chosen: str, reason: str) -> None:
+        """Take a choice over that an earlier session made: at another point, on another machine, it might fall otherwise."""
+        if not chosen or not isinstance(self._second, str) or chosen == self.chosen:
+            return
+        if chosen not in METHODS:
+            raise ValueError(f"the state holds the method {chosen!r}; this version chooses among {', '.join(METHODS)}")
+        self.chosen, self.reason = chosen, reason
+        self.descent = METHODS[chosen](self._parameters)
 
     def start(self, first: Optimizer) -> str:
         """Begin afresh from the current point with what ``first`` has learned; returns what was taken over."""

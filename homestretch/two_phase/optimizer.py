@@ -114,7 +114,8 @@ class TwoPhase(Optimizer):
         self.probe_samples = probe_samples
         self.decoupled_decay = decoupled_decay
         self.trainable: list[Tensor] = [p for g in first.param_groups for p in g["params"] if p.requires_grad]
-        self.convex = SecondPhase(second, self.trainable, objective)
+        whole = self.second_function(objective) if objective is not None else None
+        self.convex = SecondPhase(second, self.trainable, whole)
         self.growing = growing(objective)
         self.mean = RunningMean(self.trainable)
         self._iterations = Iterations()

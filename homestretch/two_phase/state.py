@@ -43,6 +43,7 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
         numbers = _trainable_numbers(optimizer)
         for key, entry in second["state"].items():
             packed["state"].setdefault(numbers[key], {}).update({_PREFIX + name: value for name, value in entry.items()})
+        about["method"], about["method_reason"] = optimizer.convex.chosen, optimizer.convex.reason
         about["second"] = {k: v for k, v in second["param_groups"][0].items() if k not in ("params", "param_names")}
     packed["param_groups"][0][_KEY] = about
     return packed
@@ -73,6 +74,7 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
         optimizer.growing.load_state_dict(about["growing"])
     optimizer.meter.load_state_dict(about["meter"])
     if "second" in about:
+        optimizer.convex.recall(str(about.get("method", "")), str(about.get("method_reason", "")))
         numbers = _trainable_numbers(optimizer)
         second_state = {
             key: {n.removeprefix(_PREFIX): v for n, v in packed["state"].get(number, {}).items() if n.startswith(_PREFIX)}

@@ -122,9 +122,7 @@ class ResidualProducts(ABC):
         refuse_sharded(self.parameters)
         if len({(p.device, p.dtype) for p in self.parameters}) > 1:
             raise ValueError("dense Jacobians need all parameters on one device and of one dtype: use GaussNewtonCG")
-        if not self.jacobian_mode:
-            self._choose_mode()
-        if self.jacobian_mode == PER_POINT:
+        if self.find_jacobian_mode() == PER_POINT:
             yield from self._by_points()
         elif self.jacobian_mode == ROWS:
             self._count_backwards(len(self.stacked()))
@@ -132,6 +130,12 @@ class ResidualProducts(ABC):
         else:
             self._count_backwards(self._size)
             yield by_columns(self.stacked, self.parameters, _BATCH)
+
+    def find_jacobian_mode(self) -> str:
+        """How Jacobians are made here, found out once, at the price of one made point by point."""
+        if not self.jacobian_mode:
+            self._choose_mode()
+        return self.jacobian_mode
 
     def stacked(self) -> Tensor:
         r""":math:`\rho`, differentiable where gradients are enabled; not counted."""
