@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check docs format clean bench-functions bench-rules bench-swap
+.PHONY: help install demo test test-slow check docs format clean bench-functions bench-rules bench-sciml bench-swap
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -31,6 +31,9 @@ test-slow: $(INSTALLED)  ## the tests that take minutes
 
 bench-functions: $(INSTALLED)  ## side by side with peers on smooth test functions; QUICK=1 for a minute's worth
 	$(BIN)/python -m benchmarks.bench_functions
+
+bench-sciml: $(INSTALLED)  ## regression and PINNs beside peers; QUICK=1 for the smoke set; hours without
+	$(BIN)/python -m benchmarks.bench_sciml
 
 bench-swap: $(INSTALLED)  ## swap rules against fixed swaps; QUICK=1 for a minute's worth, SCALE=tenth or full for more
 	$(BIN)/python -m benchmarks.bench_swap

@@ -1,7 +1,7 @@
 """Regression and physics-informed networks, method beside method: `python -m benchmarks.bench_sciml`.
 
 Every method of ours and every peer starts from the same Adam warm-up and gets the same processor time. Runs are cached
-one by one. `--report` makes the page, the plots and nothing else; `--table` writes the table from the runs that are there.
+one by one. `--table` writes the table from the runs that are there, `--report` makes the page and the plots from it.
 """
 
 from __future__ import annotations
@@ -169,6 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, help="seeds other than the usual ones")
     parser.add_argument("--seconds", type=float, help="processor time of a run, in place of the usual one")
     parser.add_argument("--table", action="store_true", help="write the table from the finished runs, make none")
+    parser.add_argument("--prices", action="store_true", help="measure what dense work takes beside a gradient, no more")
     parser.add_argument("--report", action="store_true", help="make the docs page from the table, run nothing")
     options: Any = parser.parse_args(arguments)
     table = table_path(NAME, options.quick)
@@ -178,6 +179,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_report(table)
         return
     torch.set_num_threads(1)
+    if options.prices:
+        from benchmarks.sciml import prices
+
+        names = options.problems or ("zoo-sin-64", "zoo-runge-256", "poisson-2d", "burgers")
+        rows = [row for name in names for row in prices.prices(name)]
+        write_table(table.with_name(f"{NAME}-prices.tsv"), rows, prices.COLUMNS)
+        return
     if options.seconds:
         SECONDS.update(dict.fromkeys(PROBLEMS, options.seconds))
     partial = bool(options.problems or options.methods or options.seeds or options.seconds) and not options.table

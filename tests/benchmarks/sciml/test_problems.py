@@ -195,3 +195,16 @@ def test_warm_up_ramps_then_falls_to_zero_and_lowers_the_loss() -> None:
     optimizer = warm_up(problem)
     assert problem.loss().item() < 0.5 * before
     assert optimizer.state[problem.module[0].weight]["step"] == 200
+
+
+@pytest.mark.parametrize("make", SMALL.values(), ids=SMALL)
+def test_least_squares_is_the_same_loss_with_a_jacobian_point_by_point(make) -> None:
+    problem = make(0)
+    objective = problem.least_squares()
+    assert objective.loss() == pytest.approx(problem.loss().item(), rel=1e-13)
+    assert objective.find_jacobian_mode() == "per point", objective.jacobian_reason
+    assert objective.flops_per_gradient > 2 * problem.size
+    assert problem.held_out_loss() > 0.0
+    name = next(iter(problem.points))
+    held, trained = problem.held_out[name], problem.points[name]
+    assert not torch.equal(held[0], trained[0])

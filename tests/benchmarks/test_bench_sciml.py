@@ -1,0 +1,113 @@
+"""The driver on a tiny problem: table, traces, page, resumption; and how traces are read."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from benchmarks import bench_sciml, results_io, sciml, sciml_report
+from benchmarks.results_io import COLUMNS, Cache, read_table
+from benchmarks.sciml import Zoo
+from benchmarks.sciml.reading import at_iteration, error_at, median_curve, reached, read_traces
+from benchmarks.sciml.trace import Sample
+from benchmarks.sciml_report import write_report
+
+METHODS = ["homestretch/auto", "homestretch/LBFGS", "torch/LBFGS", "scipy/L-BFGS-B"]
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """The benchmark on a small fit, writing where nothing else lies."""
+    monkeypatch.setitem(sciml.PROBLEMS, "zoo-sin-64", lambda seed: Zoo(seed, "sin", 6, points=60))
+    monkeypatch.setattr(bench_sciml, "QUICK_PROBLEMS", ("zoo-sin-64",))
+    monkeypatch.setattr(bench_sciml, "QUICK", bench_sciml.Limits(seconds=20.0, iterations=40))
+    monkeypatch.setattr(results_io, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(results_io, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(bench_sciml, "Cache", lambda name: Cache(name, tmp_path / "cache"))
+    known = bench_sciml.chosen(METHODS)
+    monkeypatch.setattr(bench_sciml, "METHODS", tuple(known[:2]))
+    monkeypatch.setattr(bench_sciml, "PEERS", tuple(known[2:]))
+    return tmp_path
+
+
+def test_table_traces_page_and_resumption(small, monkeypatch) -> None:
+    bench_sciml.main(["--quick"])
+    table = small / "results" / "sciml-quick.tsv"
+    rows = read_table(table)
+    assert [f"{row['library']}/{row['method']}" for row in rows] == METHODS
+    assert tuple(rows[0])[: len(COLUMNS)] == COLUMNS
+    assert all(0.0 < float(row["error"]) < float(row["start_error"]) for row in rows)
+    assert {row["iterations"] for row in rows} == {"40"}
+    assert rows[0]["detail"].startswith("LevenbergMarquardt: 60 residuals")
+    traces = read_traces(table.with_name("sciml-quick-trace.parquet"))
+    assert set(traces) == {("zoo-sin-64", method, 10) for method in METHODS}
+
+    def no_run(*_):
+        raise AssertionError("a cached run was made again")
+
+    monkeypatch.setattr(bench_sciml, "measure", no_run)
+    bench_sciml.main(["--quick"])
+    assert read_table(table) == rows
+    bench_sciml.main(["--quick", "--table", "--methods", "torch"])
+    assert len(read_table(table)) == 1
+
+    bench_sciml.main(["--quick", "--table"])
+    write_report(table, small / "docs")
+    page = (small / "docs" / "sciml-quick.md").read_text()
+    assert all(method in page for method in METHODS)
+    assert "burgers: not run" in page
+
+
+def test_a_selection_leaves_the_table_alone(small, capsys) -> None:
+    bench_sciml.main(["--quick", "--methods", "torch/LBFGS", "--seeds", "11"])
+    assert "zoo-sin-64 11 torch/LBFGS: error" in capsys.readouterr().out
+    assert not (small / "results").exists()
+
+
+def test_unknown_method_is_named() -> None:
+    with pytest.raises(SystemExit, match="no such method: nope"):
+        bench_sciml.main(["--quick", "--methods", "nope"])
+
+
+def test_dense_peers_are_left_out_where_they_are_too_large() -> None:
+    names = {job.method.method for job in bench_sciml.jobs(["convection"], bench_sciml.chosen(None), [0], False)}
+    assert "SSBroyden" in names
+    assert not names & {"BFGS", "bfgs", "LevenbergMarquardt"}
+
+
+def test_verdicts_say_reached_and_not_reached(small) -> None:
+    def row(problem: str, seed: int, error: float) -> dict[str, str]:
+        return {"problem": problem, "seed": str(seed), "library": "homestretch", "method": "auto", "error": str(error)}
+
+    rows = [row("poisson-2d", 0, 1e-9), row("poisson-2d", 1, 5e-8), row("convection", 0, 1e-4), row("convection", 1, 1e-2)]
+    traces = {(r["problem"], "homestretch/auto", int(r["seed"])): trace(float(r["error"])) for r in rows}
+    poisson, convection, burgers, peer = sciml_report.verdicts(rows, traces)
+    assert poisson.startswith("- Reached. poisson-2d: worst of 2 seeds 5.0e-08")
+    assert convection.startswith("- **Not reached**. convection: worst of 2 seeds 1.0e-02")
+    assert convection.endswith("median time to it never s.")
+    assert burgers == "- burgers: not run."
+    assert "not run on a common seed" in peer
+
+
+def trace(last: float) -> list[Sample]:
+    """Ever lower errors, the one before the last with the lowest held-out loss but one."""
+    errors, held_out = (1.0, 1e-2, 1e-5, last), (1.0, 0.5, 2.0, 0.1)
+    return [
+        Sample(2.0 * k, float(k), 10.0 * k, 100 * k, 0.0, h, e) for k, (e, h) in enumerate(zip(errors, held_out, strict=True))
+    ]
+
+
+def test_traces_are_read_without_knowing_the_error() -> None:
+    samples = trace(1e-7)
+    assert error_at(samples, 0.5) == 1.0
+    assert error_at(samples, 2.5) == 1e-2  # 1e-5 was there, but its held-out loss is higher
+    assert error_at(samples, 9.0) == 1e-7
+    assert math.isnan(error_at(samples[1:], 0.5))
+    assert reached(samples, 1e-4) == 3.0
+    assert reached(samples, 1e-4, "gradient_equivalents") == 30.0
+    assert reached(samples, 1e-9) == math.inf
+    assert at_iteration(samples, 150) == pytest.approx(1.5)
+    grid, errors = median_curve([samples[1:], trace(1e-6)[1:], trace(1e-3)[1:]], "cpu_seconds")
+    assert (grid[0], grid[-1]) == pytest.approx((1.0, 3.0))
+    assert (errors[0], errors[-1]) == (1e-2, 1e-6)
