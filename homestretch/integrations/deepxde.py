@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from homestretch.cost import CostMeter
 from homestretch.integrations.common import end_epoch, in_second_phase, is_ours, missing
 from homestretch.objective import LeastSquares
 from homestretch.two_phase import TwoPhase
@@ -36,11 +37,15 @@ if _backend != "pytorch":
 _AGREE = 1e-5  # relative difference up to which two ways to compute a loss in float32 count as the same
 
 
-def least_squares(model: deepxde.Model) -> LeastSquares:
+def least_squares(model: deepxde.Model, meter: CostMeter | None = None) -> LeastSquares:
     """The residuals of a compiled model at its training points, as an objective.
 
     The terms are named ``term 0``, ``term 1``, ... in the order of DeepXDE's losses; ``loss_weights`` are taken over. Its
     value is DeepXDE's training loss if that is the mean squared error of every term (the default) without a regulariser.
+
+    Args:
+        model: The model.
+        meter: Where evaluations are counted; a new one if not given.
     """
     parameters = list(model.net.parameters()) + list(model.external_trainable_variables)
     data = model.data
@@ -60,7 +65,7 @@ def least_squares(model: deepxde.Model) -> LeastSquares:
         return {f"term {i}": r for i, r in enumerate(terms)}
 
     weights = {f"term {i}": float(w) for i, w in enumerate(model.loss_weights or [])}
-    return LeastSquares(residuals, parameters, weights=weights)
+    return LeastSquares(residuals, parameters, weights=weights, meter=meter)
 
 
 class HomeStretch(deepxde.callbacks.Callback):
@@ -121,6 +126,10 @@ class HomeStretch(deepxde.callbacks.Callback):
         optimizer = self.model.opt
         self._iterations += 1
         if in_second_phase(optimizer) or self._iterations >= self._epoch:
+            if isinstance(optimizer, TwoPhase) and optimizer.phase == "first":
+                optimizer.meter.count_gradient(
+                    self._iterations - 1
+                )  # end_epoch counts one pass, and here each iteration is one
             self._iterations = 0
             self.stop = end_epoch(optimizer)
             self.model.stop_training = self.model.stop_training or bool(self.stop)
@@ -139,7 +148,7 @@ class HomeStretch(deepxde.callbacks.Callback):
         losses = model.outputs_losses_train(state.X_train, state.y_train, state.train_aux_vars)[1]
         expected = float(losses.detach().sum())
         try:
-            objective = least_squares(model)
+            objective = least_squares(model, model.opt.meter if isinstance(model.opt, TwoPhase) else None)
             found = objective.loss()
         except (TypeError, ValueError, RuntimeError) as error:
             why = str(error)

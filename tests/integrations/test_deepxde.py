@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from homestretch import LBFGS, AtEpoch, GaussNewtonCG, LevenbergMarquardt, NoResort, SelfScaledBroyden, TwoPhase
+from homestretch.history import EpochRecord
 from homestretch.integrations.deepxde import HomeStretch, deepxde, least_squares
 
 
@@ -86,7 +87,24 @@ def test_two_phases(model):
     before = optimizer.second.history[0].loss
     assert (optimizer.phase, optimizer.swap_epoch) == ("second", 2)
     assert len(optimizer.second.history) == 60
+    costs = [record.gradient_equivalents for record in optimizer.history.of(EpochRecord)]
+    assert 10.0 <= costs[0] < 11.0  # and the forward pass by which the residuals were checked
+    assert 80.0 < costs[-1] < 250.0
     assert loss < 0.1 * before
+
+
+def test_unknown_parameters_of_the_equation_are_fitted_too():
+    """u'' = -c sin(pi x) with c unknown and u known at some points: c is pi^2."""
+    deepxde.config.set_random_seed(0)
+    c = deepxde.Variable(3.0, dtype=torch.float64)
+    line = deepxde.geometry.Interval(-1, 1)
+    known = np.linspace(-1, 1, 21)[:, None]
+    seen = deepxde.icbc.PointSetBC(known, np.sin(np.pi * known))
+    data = deepxde.data.PDE(line, lambda x, u: deepxde.grad.hessian(u, x) + c * torch.sin(np.pi * x), seen, 64, 2)
+    model = deepxde.Model(data, deepxde.nn.FNN([1, 10, 1], "tanh", "Glorot uniform"))
+    optimizer = LevenbergMarquardt([*model.net.parameters(), c])
+    train(compiled(model, optimizer, external_trainable_variables=[c]), [HomeStretch()], 60)
+    assert float(c.detach()) == pytest.approx(np.pi**2, rel=1e-2)
 
 
 def test_another_loss_goes_on_by_its_closure(model):
