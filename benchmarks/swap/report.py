@@ -38,8 +38,8 @@ SCALE_NOTES = {
     "full": "This is the full size.",
     "tenth": "This is the tenth size: the first 6,000 and 5,000 images and 300 epochs.",
     "small": (
-        "This is the small size, not the one that the project's targets are stated for: curve fits, one physics-informed "
-        "network, transformers on the embedded digits and on 2,000 images of MNIST, short budgets, mini-batches of 128. "
+        "This is the small size, not the one that the targets are stated for: curve fits, one physics-informed network, the "
+        "smallest transformer on the embedded digits and on 1,000 images of MNIST, short budgets, mini-batches of 128. "
         "The same command with `SCALE=tenth` or `SCALE=full` runs the larger ones."
     ),
     "quick": "This is the quick check that the benchmark runs; its figures mean nothing.",

@@ -49,7 +49,7 @@ def test_writes_a_tidy_table_resumes_and_reports(small, monkeypatch):
 def test_problems_that_need_data_are_left_out_and_named(capsys, monkeypatch):
     found = bench_swap.found_cells("small", None, None)
     assert all(cell.needs is None for cell in found)
-    assert "mnist/vit-nomlp" in capsys.readouterr().out
+    assert "mnist/vit-nomlp-wkewq-wvwo" in capsys.readouterr().out
 
 
 def test_an_unknown_problem_is_named():
