@@ -1,7 +1,7 @@
 """The problems: cells of the paper, curve fitting and physics-informed networks, in four sizes.
 
 `full` is what the published comparisons are about and a machine's work of days; `tenth` takes the first 6,000 or 5,000
-images; `small` is what one core does in half an hour, with the embedded digits and 1,000 images of MNIST; `quick` takes a minute.
+images; `small` is what one core does in half an hour, digits and 1,000 images of MNIST among it; `quick` takes a minute.
 """
 
 from __future__ import annotations
