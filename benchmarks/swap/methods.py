@@ -58,6 +58,6 @@ def live_methods() -> list[Live]:
     return [
         Live("default", dict),
         Live("budget-aware", lambda: {"rule": BudgetAware(), "resort": NoResort()}),
-        Live("fixed-20-growing", lambda: {"rule": AtShare(0.2), "resort": NoResort(), "evidence": None}, growth=Growth()),
+        Live("growing-20", lambda: {"rule": AtShare(0.2), "resort": NoResort(), "evidence": None}, growth=Growth()),
         Live("adam-cosine", dict, cosine=True, two_phases=False),
     ]

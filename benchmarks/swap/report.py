@@ -121,6 +121,20 @@ def ratio_table(rows: Sequence[Row]) -> str:
     return markdown_table(["problem", "median / adam", "worst / adam", "median / adam-cosine"], lines)
 
 
+def growing(rows: Sequence[Row]) -> str:
+    """What a convex phase on growing data gains or loses against one on all of them from the same swap."""
+    ratios = against(rows, "growing-20", "fixed-20")
+    if not ratios:
+        return ""
+    lines = [[problem, middle_and_spread(found), str(len(found))] for problem, found in ratios.items()]
+    return (
+        "## Growing data: final loss of `growing-20` over that of `fixed-20`, median (lowest to highest)\n\n"
+        "Both swap at 20 % of the budget; the convex phase of the first begins on an eighth of the data (`Growth()`).\n\n"
+        + markdown_table(["problem", "ratio", "seeds"], lines)
+        + "\n"
+    )
+
+
 def middle_and_spread(figures: Sequence[float]) -> str:
     """Median, with the lowest and highest."""
     return f"{median(figures):.2g} ({min(figures):.2g} to {max(figures):.2g})"
@@ -159,6 +173,7 @@ def write_report(table: Path, folder: Path = DOCS) -> None:
         f"![Regret of each method, a dot a run]({plot.name})\n",
         "## Against going on with Adam: final loss of `default` over that of the baseline\n",
         ratio_table(rows) + "\n",
+        growing(rows),
         "## Regret by problem, median over seeds\n",
         by_problem(rows, "regret", lambda v: f"{median(v):+.2f}") + "\n",
         "## Final loss, median (lowest to highest) over seeds\n",
