@@ -6,6 +6,7 @@ To add one, write `run(meter) -> message` (for anything with `step(closure)`, `r
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def solve(solver: Solver, problem: Problem, budget: float = BUDGET, seconds: flo
     The status is `solved`, `budget` or `time` where the meter ended the run, `stopped` where the solver did, and
     `failed` where it raised an error of its own, which is caught: a peer's crash is a result.
     """
-    meter = Meter(problem, budget, seconds)
+    meter = Meter(problem, budget, seconds, time.process_time)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
