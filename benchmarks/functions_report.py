@@ -30,7 +30,8 @@ INTRODUCTION = """# Smooth test functions
 The 35 functions of More, Garbow and Hillstrom (1981) from their standard starts and from 10 and 100 times these, where
 f and its gradient are finite there and there is something left to do, and seven families at n = 100, 1,000 and 10,000
 (with penalty II at 100). float64, one thread. Every solver gets the same start, a budget of {budget:g}
-gradient-equivalents, {limit_seconds:g} seconds, and tolerances of zero, so that none stops early by its own rule.
+gradient-equivalents, {limit_seconds:g} seconds, and tolerances of zero, so that none stops early by its own rule. Seconds
+are of processor time; peers' rows that were cached before this was so have wall time on a quiet machine.
 
 **Prices**, in gradient-equivalents: a forward pass 1/3, forward and backward 1, a Hessian product 3, a Gauss-Newton product 2.
 Levenberg-Marquardt pays 2/3 for each row or column of the Jacobian, whichever are fewer, as each is a backward pass, and for
