@@ -29,3 +29,15 @@ class NondeterministicLossError(HomestretchError):
 
 class UnsupportedError(HomestretchError):
     """The model, loss, device or closure lacks something the chosen method needs. The message names the remedy."""
+
+
+class HomestretchWarning(UserWarning):
+    """Base class of what homestretch warns about: things that still work, but seldom as hoped."""
+
+
+class OverfitWarning(HomestretchWarning):
+    """There are more parameters than residuals: a fit can make the residuals vanish at its points and be wrong between them."""
+
+
+class PrecisionWarning(HomestretchWarning):
+    """The loss has reached what rounding alone makes of it; a longer dtype goes on from there."""

@@ -58,6 +58,8 @@ class IterationRecord:
         stop: Why the method stopped here; empty while it goes on.
         gradient_equivalents: Counted cost so far.
         seconds: Wall time of this iteration.
+        changed: Why the point was evaluated anew before it (the function changed, parameters were changed by others), and what
+            became of the curvature known by then; empty if nothing had changed.
         extra: What only this method knows: damping, gain ratio, radius, inner iterations, the loss of each term.
     """
 
@@ -77,6 +79,7 @@ class IterationRecord:
     stop: str
     gradient_equivalents: float
     seconds: float
+    changed: str = ""
     extra: dict[str, float] = field(default_factory=dict)
 
 

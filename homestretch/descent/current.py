@@ -13,6 +13,7 @@ from homestretch.descent.rounding import allowance, watch_dtype
 from homestretch.descent.stop import StopReason
 from homestretch.directions.base import Point
 from homestretch.errors import NonFiniteError
+from homestretch.objective import living
 from homestretch.objective.base import Function
 
 
@@ -27,6 +28,7 @@ class CurrentPoint(TorchContract):
 
     def __init__(self, params: Any, *, rounding: float | None, maximize: bool) -> None:
         self._rounding = rounding
+        self._changed = ""  # what changed since the latest record
         super().__init__(params, maximize=maximize)
 
     # --- the current point ---
@@ -38,7 +40,7 @@ class CurrentPoint(TorchContract):
             self._evaluate(function)
             self._forget_stop()
             if changed != "first evaluation":
-                self.direction.renew(self._point(function))
+                self._changed = "; ".join((changed, self.direction.renew(self._point(function))))
         return self._point(function)
 
     def _evaluate(self, function: Function) -> None:
@@ -79,6 +81,10 @@ class CurrentPoint(TorchContract):
         return float(self.scalars["rounding"] if self._rounding is None else self._rounding) * abs(loss)
 
     def _restore_best(self, function: Function) -> None:
+        if living.finish(function):
+            self._remember(function, float(function()), vectors.norm(self._gradient(), self._groups))
+            self.memory.drop("best")
+            return
         best = self.memory.get("best")
         if best is not None and float(self.scalars["loss"]) > float(self.scalars["best_loss"]):
             vectors.copy_(self._local, vectors.locals_of(best))
@@ -93,7 +99,7 @@ class CurrentPoint(TorchContract):
         if "loss" not in self.scalars:
             return "first evaluation"
         if self.scalars["function_version"] != function.version:
-            return "the function changed"
+            return ": ".join(filter(None, ("the function changed", living.change_of(function))))
         if self._watch.empty:
             return "" if self._restore_gradient() else "the state was reloaded at another point"
         if self._watch.moved(self.memory.parameters):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
 from homestretch.objective.base import Function
 from homestretch.objective.closure import ClosureFunction
+from homestretch.objective.living import Wrapped
 
 
 class Functions:
@@ -44,10 +45,10 @@ class Functions:
             self._closure.parameters = parameters
             self.cheap_loss = False
             function = self._closure
-        return Negated(function, parameters) if self._maximize else function
+        return cast(Function, Negated(function, parameters)) if self._maximize else function
 
 
-class Negated:
+class Negated(Wrapped):
     """A function to maximise, as one to minimise.
 
     Args:
@@ -56,14 +57,18 @@ class Negated:
     """
 
     def __init__(self, function: Function, parameters: Sequence[Tensor]) -> None:
-        self._function = function
+        self.function = function
         self._parameters = parameters
         self.meter = function.meter
-        self.version = function.version
+
+    @property
+    def version(self) -> int:
+        """The version of the function inside."""
+        return self.function.version
 
     def __call__(self) -> Tensor:
         """The negative loss; fills ``.grad`` with its gradient."""
-        loss = self._function()
+        loss = self.function()
         for p in self._parameters:
             if p.grad is not None:
                 p.grad.neg_()
@@ -71,4 +76,8 @@ class Negated:
 
     def loss(self) -> float:
         """The negative loss."""
-        return -self._function.loss()
+        return -self.function.loss()
+
+    def inner_loss(self, loss: float) -> float:
+        """The loss of the function inside."""
+        return -loss

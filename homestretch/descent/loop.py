@@ -14,10 +14,11 @@ from homestretch import vectors
 from homestretch.descent.current import CurrentPoint
 from homestretch.descent.limits import Limits, refuse_negative
 from homestretch.descent.record import Tally
-from homestretch.descent.stop import StopReason, from_search
+from homestretch.descent.stop import SEARCHED_IN_VAIN, StopReason, from_search
 from homestretch.directions.base import Direction, Point, Proposal, Step
 from homestretch.history import History
 from homestretch.line import Line, Search, SearchResult, SearchStatus
+from homestretch.objective import living
 from homestretch.objective.base import Function
 from homestretch.preconditioners import Identity, Preconditioner, adam_moments
 
@@ -99,10 +100,14 @@ class Descent(CurrentPoint):
             return None
         function = self._functions.of(closure, self.parameters)
         started, spent = time.perf_counter(), function.meter.gradient_equivalents
-        point = self._current(function)
-        restart = self._stop_if_done(function) if self.stop_reason is None else ""
         if self.stop_reason is None:
-            self._iterate(function, point, restart)
+            living.advance(function)
+        point = self._current(function)
+        if self.stop_reason is None:
+            restart = self._stop_if_done(function)
+            if self.stop_reason is None:
+                self._iterate(function, point, restart)
+            living.explain_stop(function, self.stop_reason in SEARCHED_IN_VAIN)
         self.scalars["spent"] = float(self.scalars["spent"]) + function.meter.gradient_equivalents - spent
         self.scalars["elapsed"] = float(self.scalars["elapsed"]) + time.perf_counter() - started
         return self._sign * float(self.scalars["loss"])
@@ -176,12 +181,14 @@ class Descent(CurrentPoint):
             self._stop(StopReason.LIMIT)
         self.scalars["iteration"] = int(self.scalars["iteration"]) + 1
         record = tally.record(
-            proposal, step, iteration=self.scalars["iteration"], loss=self._sign * float(self.scalars["loss"]),
+            proposal, step, changed=self._changed, numbers=living.measure(function, float(self.scalars["loss"])),
+            iteration=self.scalars["iteration"], loss=self._sign * float(self.scalars["loss"]),
             gradient_norm=float(self.scalars["gradient_norm"]), norm_before=norm_before,
             length=vectors.norm(step.direction, self._groups), status=result.status.name.lower(),
             stop=self.stop_reason.name.lower() if self.stop_reason else "",
             gradient_equivalents=function.meter.gradient_equivalents, seconds=time.perf_counter() - started,
         )  # fmt: skip
+        self._changed = ""
         self.history.append(record)
 
     def _line(self, function: Function, point: Point, proposal: Proposal) -> Line:
@@ -234,6 +241,8 @@ class Descent(CurrentPoint):
         """
         reason, restart, scalars = self.limits.reached(self.scalars), "", self.scalars
         best = float(scalars["best_loss"])
+        if reason is None and living.why_stop(function):
+            reason = StopReason.HELD_OUT
         if reason is StopReason.NO_PROGRESS and best < float(scalars["afresh_at"]) - self._noise(best):
             restart = f"{scalars['since_best']} iterations without a new lowest loss"
             scalars.update(since_best=0, afresh_at=best)

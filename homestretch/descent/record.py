@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from homestretch.directions.base import Proposal, Step
 from homestretch.history import IterationRecord
@@ -41,6 +42,8 @@ class Tally:
         proposal: Proposal,
         step: Step,
         *,
+        changed: str,
+        numbers: Mapping[str, float],
         iteration: int,
         loss: float,
         gradient_norm: float,
@@ -56,6 +59,8 @@ class Tally:
         Args:
             proposal: The last proposal.
             step: What came of it.
+            changed: What changed before the iteration, empty if nothing did.
+            numbers: What the function itself has for the record.
             iteration: Number of the iteration.
             loss: Loss after it.
             gradient_norm: Gradient norm after it.
@@ -66,7 +71,7 @@ class Tally:
             gradient_equivalents: Counted cost so far.
             seconds: Wall time of the iteration.
         """
-        extra = dict(proposal.extra)
+        extra = {**proposal.extra, **numbers}
         if not math.isnan(step.gain_ratio):
             extra["gain_ratio"] = step.gain_ratio
         scale = length * norm_before
@@ -86,5 +91,6 @@ class Tally:
             stop=stop,
             gradient_equivalents=gradient_equivalents,
             seconds=seconds,
+            changed=changed,
             extra=extra,
         )

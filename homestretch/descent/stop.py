@@ -20,9 +20,14 @@ class StopReason(Enum):
         "level of its rounding. In float32, promoting the convex phase to float64 goes on from here"
     )
     NO_PROGRESS = "the last iterations brought no new lowest loss, nor did a fresh start: what is left is rounding or noise"
+    HELD_OUT = "the held-out residual no longer falls; the parameters are those where it was lowest"
     NON_FINITE = "every trial gave a loss or gradient that is not finite; the best point is kept"
     UNBOUNDED = "the loss falls without bound along the last direction; the best finite point is kept"
     LIMIT = "the line search used up its evaluations without finding a lower loss, from the steepest descent too"
+
+
+# The ends for want of a lower loss, which the function may have an explanation for.
+SEARCHED_IN_VAIN = (StopReason.NO_DECREASE, StopReason.NO_PROGRESS, StopReason.LIMIT)
 
 
 def from_search(status: SearchStatus) -> StopReason:

@@ -163,8 +163,8 @@ class Direction(Protocol):
         """The proposal led nowhere; ``point`` is unchanged. Returns whether another :meth:`propose` is worth trying."""
         ...
 
-    def renew(self, point: Point) -> None:
-        """The function has changed; keep what still holds."""
+    def renew(self, point: Point) -> str:
+        """The function has changed: keep what still holds, and say what was kept, for the record."""
         ...
 
     def reset(self) -> None:

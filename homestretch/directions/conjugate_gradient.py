@@ -103,9 +103,10 @@ class ConjugateGradientDirection:
         self._memory.scalars["restart"] = "the search found no step"
         return not fresh
 
-    def renew(self, point: Point) -> None:
+    def renew(self, point: Point) -> str:
         """Old and new gradients belong to different functions: start afresh, keep the step length."""
         self._memory.scalars["restart"] = "the function changed"
+        return "the direction is started afresh, the step length is kept"
 
     def reset(self) -> None:
         """Forget the direction."""

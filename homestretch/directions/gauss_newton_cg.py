@@ -110,8 +110,9 @@ class GaussNewtonCGDirection:
         unit = vectors.working_eps(point.parameters[0].dtype)
         return vectors.norm(step.direction, point.groups) > _NO_MOVE * unit * vectors.norm(point.parameters, point.groups)
 
-    def renew(self, point: Point) -> None:
+    def renew(self, point: Point) -> str:
         """Damping and last solution still fit a function that has changed a little."""
+        return "damping and last solution are kept"
 
     def reset(self) -> None:
         """Forget damping and last solution."""

@@ -23,6 +23,7 @@ from torch import Tensor
 from homestretch import vectors
 from homestretch.directions.base import Memory, Point, Proposal, Step
 from homestretch.directions.conjugate_gradient import initial_step
+from homestretch.directions.renewal import goes_downhill
 from homestretch.preconditioners import apply
 from homestretch.vectors import Vector
 
@@ -107,8 +108,15 @@ class LBFGSDirection:
         self.reset()
         return had_pairs
 
-    def renew(self, point: Point) -> None:
-        """The pairs describe curvature that a changed function mostly shares: they are kept."""
+    def renew(self, point: Point) -> str:
+        """Keep the pairs, whose curvature a changed function mostly shares, if what they make passes for positive definite."""
+        pairs = len(self._slots)
+        if not pairs:
+            return "there are no pairs yet"
+        if bool((self._sy.diagonal() > 0.0).all()) and goes_downhill(point, self.propose(point).vector):
+            return f"the {pairs} pairs are kept, they make a positive definite matrix"
+        self.reset()
+        return f"the {pairs} pairs are dropped, their matrix is not positive definite to rounding"
 
     def reset(self) -> None:
         """Forget the pairs."""

@@ -116,9 +116,10 @@ class LevenbergMarquardtDirection:
         unit = vectors.working_eps(point.parameters[0].dtype)
         return vectors.norm(step.direction) > _NO_MOVE * unit * vectors.norm(point.parameters)
 
-    def renew(self, point: Point) -> None:
-        """The damping still fits a function that has changed a little."""
+    def renew(self, point: Point) -> str:
+        """The damping still fits a function that has changed a little; the Jacobian is made anew."""
         self._model = None
+        return "the damping is kept, the Jacobian is made anew"
 
     def reset(self) -> None:
         """Start afresh with the first damping."""

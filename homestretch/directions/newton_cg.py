@@ -131,10 +131,12 @@ class NewtonCGDirection:
         unit = vectors.working_eps(point.parameters[0].dtype)
         return length > _NO_MOVE * unit * vectors.norm(point.parameters, point.groups)
 
-    def renew(self, point: Point) -> None:
+    def renew(self, point: Point) -> str:
         """The low-rank preconditioner is of another function: make it anew."""
-        if self._nystrom is not None:
-            self._nystrom.expire()
+        if self._nystrom is None:
+            return "the radius is kept"
+        self._nystrom.expire()
+        return "the radius is kept, the preconditioner is made anew"
 
     def reset(self) -> None:
         """Forget forcing term, radius and preconditioner."""

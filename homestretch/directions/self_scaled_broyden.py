@@ -17,6 +17,7 @@ from homestretch import vectors
 from homestretch.directions.base import Memory, Point, Proposal, Step
 from homestretch.directions.broyden_updates import VARIANTS, update_root_
 from homestretch.directions.conjugate_gradient import initial_step
+from homestretch.directions.renewal import goes_downhill
 from homestretch.errors import UnsupportedError
 from homestretch.preconditioners import apply
 
@@ -129,8 +130,15 @@ class SelfScaledBroydenDirection:
         self.reset()
         return learned
 
-    def renew(self, point: Point) -> None:
-        """Keep H, which a changed function mostly shares: as a product it is positive definite for any function."""
+    def renew(self, point: Point) -> str:
+        """Keep H, which a changed function mostly shares, if it passes for positive definite."""
+        if not int(self._memory.scalars["updates"]):
+            return "there is no inverse Hessian yet"
+        pulled = torch.mv(self._root.T, vectors.pack(point.gradient))
+        if goes_downhill(point, vectors.unpack(torch.mv(self._root, pulled).neg_(), point.gradient)):
+            return "the inverse Hessian is kept, it is positive definite"
+        self.reset()
+        return "the inverse Hessian is rebuilt, it is not positive definite to rounding"
 
     def reset(self) -> None:
         """Forget H."""

@@ -7,4 +7,17 @@ from homestretch.objective.least_squares import LeastSquares
 from homestretch.objective.minibatch import MiniBatch
 from homestretch.objective.progressive import Growing, Growth
 
-__all__ = ["ClosureFunction", "Function", "Growing", "Growth", "LeastSquares", "MiniBatch", "Objective", "describe"]
+AnyObjective = Objective | LeastSquares
+"""What both phases can minimise: a loss over samples, or residuals that are one batch."""
+
+__all__ = [
+    "AnyObjective",
+    "ClosureFunction",
+    "Function",
+    "Growing",
+    "Growth",
+    "LeastSquares",
+    "MiniBatch",
+    "Objective",
+    "describe",
+]

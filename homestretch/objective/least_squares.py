@@ -13,21 +13,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from homestretch import vectors
 from homestretch.cost import CostMeter
-from homestretch.errors import NondeterministicLossError
+from homestretch.errors import NondeterministicLossError, UnsupportedError
 from homestretch.objective.base import describe
-from homestretch.objective.products.residuals import ResidualProducts
+from homestretch.objective.collocation import Collocation
+from homestretch.objective.held_out import HeldOut
+from homestretch.objective.products.jacobian import Points
+from homestretch.objective.redraw import Redraw
 
 _SINGLE = "residual"  # the name of the only term of a function that returns one tensor
 
 
-class LeastSquares(ResidualProducts):
+class LeastSquares(Collocation):
     """Sum of squared residuals of a model, usable as a torch closure.
 
     Example:
@@ -47,6 +49,11 @@ class LeastSquares(ResidualProducts):
         weights: Weight of each term, positive; 1 where none is given.
         reduction: ``"mean"`` or ``"sum"``, within each term.
         factor: A factor c before everything.
+        redraw: A rule by which points are drawn anew every so many iterations (:mod:`homestretch.objective.redraw`), or rules
+            by the names of the sets of points.
+        held_out: Watch the residual at points that are not fitted: a fraction of the points, or a
+            :class:`~homestretch.objective.held_out.HeldOut`, which may also stop the fit.
+        seed: Decides draws and which points are held out.
         jacobian_memory: Bytes that one piece of the Jacobian may take.
         flops_per_gradient: What dense algebra is priced by; by default 6 for each residual and parameter, as a dense network
             has it.
@@ -54,22 +61,33 @@ class LeastSquares(ResidualProducts):
 
     Attributes:
         parameters: The trainable parameters.
+        portion: The share of a gradient-equivalent that one evaluation costs, always 1.
         last_terms: The loss of each term at the latest evaluation, weights included; their sum is the loss.
-        version: Changes with every :meth:`redraw` and :meth:`reweight`.
+        points: Where the residuals are taken now.
+        version: Changes with every :meth:`redraw` and :meth:`reweight`; ``change`` says what happened.
 
     Raises:
         ValueError: If there is nothing to optimise or a number is out of range.
+
+    Warns:
+        OverfitWarning: At the first gradient, if there are more parameters than residuals and the points are neither redrawn
+            nor some held out.
     """
+
+    portion = 1.0
 
     def __init__(
         self,
         residuals: Callable[..., Tensor | dict[str, Tensor]],
         model: nn.Module | Sequence[Tensor],
-        points: Any = None,
+        points: Points = None,
         *,
         weights: Mapping[str, float] | None = None,
         reduction: str = "mean",
         factor: float = 1.0,
+        redraw: Redraw | Mapping[str, Redraw] | None = None,
+        held_out: HeldOut | float | None = None,
+        seed: int = 0,
         jacobian_memory: float = 256e6,
         flops_per_gradient: float | None = None,
         meter: CostMeter | None = None,
@@ -84,51 +102,49 @@ class LeastSquares(ResidualProducts):
         if not parameters:
             raise ValueError("model has no trainable parameters: set requires_grad on what is to be optimised")
         self.meter = meter or CostMeter()
-        self.version = 0
-        self.points = points
         self.last_terms: dict[str, float] = {}
         self._function = residuals
         self._weights = dict(weights or {})
         self._mean = reduction == "mean"
         self._factor = factor
-        self._coefficients: dict[str, tuple[int, float]] = {}
-        super().__init__(parameters, module, jacobian_memory, flops_per_gradient)
-
-    @property
-    def samples(self) -> int:
-        """Number of residuals at the latest evaluation, over all terms."""
-        return sum(size for size, _ in self._coefficients.values()) or len(self.stacked())
+        super().__init__(
+            parameters,
+            module,
+            points,
+            redraw=redraw,
+            held_out=held_out,
+            seed=seed,
+            jacobian_memory=jacobian_memory,
+            flops=flops_per_gradient,
+        )
 
     def __call__(self) -> Tensor:
         """The loss as a 0-d float64 tensor; fills ``.grad`` of the parameters and of nothing else."""
         self.zero_grad()
         with torch.enable_grad():
-            terms = self.term_tensors()
+            terms = self.evaluate(self.points)
         # The seeds are the loss's derivatives in the residuals: no graph for the squares and their sum.
         seeds = [r.detach() * (2.0 * self._coefficient(name, r)) for name, r in terms.items()]
         total = self._add_up(terms)
         torch.autograd.backward(list(terms.values()), seeds, inputs=self.parameters)
         self.meter.count_gradient()
+        self.weigh()
         return torch.tensor(total, dtype=torch.float64)
 
     def loss(self) -> float:
         """The loss by a forward pass only."""
-        with torch.no_grad():
-            total = self._add_up(self.term_tensors())
+        total = self._add_up(self.forward(self.points))
         self.meter.count_forward()
         return total
+
+    def loss_at(self, points: Points) -> float:
+        """The loss at other points, not counted."""
+        return math.fsum(self._values(self.forward(points)).values())
 
     def terms(self) -> dict[str, float]:
         """The loss of each term at the current parameters, weights included; their sum is the loss."""
         self.loss()
         return dict(self.last_terms)
-
-    def redraw(self, points: Any) -> None:
-        """Take the residuals at other points from now on; whoever minimises is told by :attr:`version`."""
-        if self.points is None:
-            raise ValueError("points cannot be redrawn: the residual function was given none, so it holds them itself")
-        self.points = points
-        self._changed()
 
     def reweight(self, weights: Mapping[str, float]) -> None:
         """Change the weights of some terms."""
@@ -136,11 +152,27 @@ class LeastSquares(ResidualProducts):
             if not 0.0 < value < math.inf:
                 raise ValueError(f"weight of {name!r} must be positive and finite, got {value}")
         self._weights.update(weights)
-        self._changed()
+        if self._watch is not None:
+            self._watch.restart()
+        self.changed("other weights")
 
     def minibatches(self, epoch: int) -> Iterator[LeastSquares]:
-        """The closures of one epoch: only this one, as all residuals are one batch."""
+        """The closures of one epoch: only this one, as all residuals are one batch; points that are due are drawn first."""
+        self.advance()
         yield self
+
+    def subset(self, samples: int) -> LeastSquares:
+        """This objective, if all residuals are asked for.
+
+        Raises:
+            UnsupportedError: If fewer are: a part of them does not stand for the whole, as samples would.
+        """
+        if samples < self.samples:
+            raise UnsupportedError(
+                f"LeastSquares has no subsets, and {samples} of {self.samples} residuals were asked for: a part does not "
+                "stand for all. Use all of them"
+            )
+        return self
 
     def zero_grad(self) -> None:
         """Drop all gradients of the trainable parameters."""
@@ -160,11 +192,7 @@ class LeastSquares(ResidualProducts):
                 "function: draw random points outside the residual function and hand them over by `redraw`"
             )
 
-    def term_tensors(self) -> dict[str, Tensor]:
-        """The residuals as the user's function returns them, by name, differentiable where gradients are enabled."""
-        return self.evaluate(self.points)
-
-    def evaluate(self, points: Any) -> dict[str, Tensor]:
+    def evaluate(self, points: Points) -> dict[str, Tensor]:
         """The residuals of each term at ``points``, neither weighted nor scaled."""
         found = self._function() if points is None else self._function(self.model, points)
         if isinstance(found, Tensor):
@@ -176,32 +204,31 @@ class LeastSquares(ResidualProducts):
             f"{type(found).__name__}"
         )
 
+    def weight(self, name: str) -> float:
+        """The weight of a term."""
+        return self._weights.get(name, 1.0)
+
     def scale(self, name: str, residual: Tensor) -> float:
         r""":math:`\sqrt{c\, w_k / n_k}`, what a residual is multiplied by in :math:`\rho`."""
         return math.sqrt(self._coefficient(name, residual))
 
     def _coefficient(self, name: str, residual: Tensor) -> float:
         size = residual.numel()
-        known = self._coefficients.get(name)
-        if known is not None and known[0] == size:
-            return known[1]
         if not size:
             raise ValueError(f"the residual term {name!r} is empty: give it at least one point")
-        value = self._factor * self._weights.get(name, 1.0) / (size if self._mean else 1)
-        self._coefficients[name] = (size, value)
-        return value
+        return self._factor * self.weight(name) / (size if self._mean else 1)
 
-    def _add_up(self, terms: dict[str, Tensor]) -> float:
+    def _values(self, terms: dict[str, Tensor]) -> dict[str, float]:
+        """The loss of each term."""
         if len(terms) < len(self._weights) or not self._weights.keys() <= terms.keys():
             unknown = sorted(self._weights.keys() - terms.keys())
             raise ValueError(f"weights name terms that the residual function does not return: {', '.join(unknown)}")
-        values = {}
-        for name, r in terms.items():
-            flat = [r.detach()]
-            values[name] = self._coefficient(name, r) * vectors.dot(flat, flat)
-        self.last_terms = values
-        return math.fsum(values.values())
+        flat = {name: [r.detach()] for name, r in terms.items()}
+        return {name: self._coefficient(name, r) * vectors.dot(flat[name], flat[name]) for name, r in terms.items()}
 
-    def _changed(self) -> None:
-        self.version += 1
-        self._coefficients.clear()
+    def _add_up(self, terms: dict[str, Tensor]) -> float:
+        self.last_terms = self._values(terms)
+        self._residuals = sum(r.numel() for r in terms.values())
+        total = math.fsum(self.last_terms.values())
+        self._seen.note(total, self.last_terms)
+        return total

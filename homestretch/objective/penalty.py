@@ -9,6 +9,7 @@ The convex phase must minimise the same function, or it would undo the decay's w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.optim import ASGD, Optimizer
 
 from homestretch import vectors
 from homestretch.objective.base import Function
+from homestretch.objective.living import Recent, Wrapped
 
 Group = dict[str, Any]
 
@@ -27,7 +29,7 @@ _DECOUPLED = ("AdamW", "Adafactor", "Muon", "SOAP", "AdamWScheduleFree", "RAdamS
 _FLAGS = ("decoupled_weight_decay", "weight_decouple")
 
 
-class Penalized:
+class Penalized(Wrapped):
     """A function plus the squares of its parameters, each weighted by half its decay.
 
     Args:
@@ -41,6 +43,7 @@ class Penalized:
         self.meter = function.meter
         self._parameters = list(parameters)
         self._decays = list(decays)
+        self._seen = Recent()
 
     @property
     def cheap_loss(self) -> bool:
@@ -65,11 +68,16 @@ class Penalized:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
             p.grad.add_(p, alpha=decay)
-        return loss.to("cpu", torch.float64) + self._penalty()
+        return torch.tensor(self._total(float(loss)), dtype=torch.float64)
 
     def loss(self) -> float:
         """Loss with the penalty, by forward passes only."""
-        return self.function.loss() + self._penalty()
+        return self._total(self.function.loss())
+
+    def inner_loss(self, loss: float) -> float:
+        """The loss without the penalty where that with it is ``loss``, NaN if no recent evaluation gave it."""
+        found = self._seen.at(loss)
+        return math.nan if found is None else found
 
     def hessian_product(self, vector: list[Tensor]) -> list[Tensor]:
         """The function's Hessian product plus the decay times the vector."""
@@ -85,6 +93,11 @@ class Penalized:
         decay = {id(p): d for p, d in zip(self._parameters, self._decays, strict=True)}
         owners = [p for p in getattr(self.function, "parameters", self._parameters) if p.requires_grad]
         return [h.add(v, alpha=decay.get(id(p), 0.0)) for p, h, v in zip(owners, product, vector, strict=True)]
+
+    def _total(self, loss: float) -> float:
+        total = loss + self._penalty()
+        self._seen.note(total, loss)
+        return total
 
     def _penalty(self) -> float:
         return penalty(self._parameters, self._decays)

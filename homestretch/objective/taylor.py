@@ -54,8 +54,8 @@ def taylor(net: nn.Module, inputs: Tensor, directions: Tensor | None = None, ord
         TypeError: the network holds a module that is not known here.
         ValueError: shapes or orders do not fit.
     """
-    rows = _directions(inputs, directions)
-    orders = _orders(order, rows.shape[0])
+    rows = as_directions(inputs, directions)
+    orders = as_orders(order, rows.shape[0])
     # Directions of order 2 come first inside, so that they are one slice of the stack.
     inside = sorted(range(len(orders)), key=lambda i: -orders[i])
     curved = orders.count(2)
@@ -77,7 +77,7 @@ def laplacian(net: nn.Module, inputs: Tensor, directions: Tensor | None = None) 
         directions: one a row, shape (D, n); the coordinate axes if not given, which makes the sum the Laplacian. A
             direction scaled by `sqrt(c)` enters with the factor `c`, so `sum_k c_k u_kk` with positive `c_k` fits too.
     """
-    rows = _directions(inputs, directions)
+    rows = as_directions(inputs, directions)
     layout = Layout(directions=rows.shape[0], curved=rows.shape[0], collapsed=True)
     values, rest = _propagate(net, inputs, rows, layout)
     return values, rest[-1]
@@ -121,7 +121,12 @@ def _unknown(module: nn.Module) -> str:
     )
 
 
-def _directions(inputs: Tensor, directions: Tensor | None) -> Tensor:
+def as_directions(inputs: Tensor, directions: Tensor | None) -> Tensor:
+    """Directions for points, one a row: the coordinate axes if none are given.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
     if inputs.ndim != 2 or not inputs.is_floating_point():
         raise ValueError(f"inputs must be floating-point of shape (N, n); got {inputs.dtype}, {tuple(inputs.shape)}")
     if directions is None:
@@ -133,7 +138,12 @@ def _directions(inputs: Tensor, directions: Tensor | None) -> Tensor:
     return directions.to(inputs)
 
 
-def _orders(order: int | Sequence[int], count: int) -> list[int]:
+def as_orders(order: int | Sequence[int], count: int) -> list[int]:
+    """The order of each of ``count`` directions.
+
+    Raises:
+        ValueError: If there is not one of them for each, or one is neither 1 nor 2.
+    """
     orders = [order] * count if isinstance(order, int) else list(order)
     if len(orders) != count or any(value not in (1, 2) for value in orders):
         raise ValueError(f"order must be 1 or 2, or {count} of these, one a direction; got {order!r}")

@@ -21,7 +21,7 @@ from homestretch.cost import GRADIENT, HESSIAN_PRODUCT
 from homestretch.decision import Decision
 from homestretch.errors import HomestretchError
 from homestretch.memory import Remembering
-from homestretch.objective.dataset import Objective
+from homestretch.objective import AnyObjective, LeastSquares
 from homestretch.two_phase.journal import write_decision, write_event
 from homestretch.vectors import Vector
 
@@ -159,7 +159,8 @@ class Inspection(Remembering):
         allowed = min(self.share * base, self.total_share * base - memory.spent)
         price = HESSIAN_PRODUCT * (self.products + _EXTRA_PRODUCTS) + 2.0 * GRADIENT
         affordable = min(objective.samples, int(objective.samples * max(allowed, 0.0) / price))
-        least = min(self.least_samples, objective.samples)
+        # Residuals come all or not at all.
+        least = objective.samples if isinstance(objective, LeastSquares) else min(self.least_samples, objective.samples)
         if affordable < least:
             return 0, (
                 f"{max(allowed, 0.0):.3g} gradient-equivalents are allowed for it, {price * least / objective.samples:.3g} "
@@ -197,7 +198,7 @@ class Inspection(Remembering):
         write_event(optimizer, "evidence", _sentence(evidence, samples, objective.samples), values)
         return evidence
 
-    def _last_step(self, function: Any, part: Objective, gradient: Vector) -> tuple[Vector | None, Vector | None]:
+    def _last_step(self, function: Any, part: AnyObjective, gradient: Vector) -> tuple[Vector | None, Vector | None]:
         """The step of the epoch that has just ended, and the change of the gradient over it."""
         if self._before is None:
             return None, None
@@ -220,7 +221,7 @@ def as_inspection(evidence: str | Inspection | None) -> Inspection | None:
     return Inspection(evidence)
 
 
-def _gradient(function: Any, part: Objective) -> Vector:
+def _gradient(function: Any, part: AnyObjective) -> Vector:
     """A copy of the gradient at the current point; zero for parameters that the loss does not use."""
     function()
     return [vectors.local(torch.zeros_like(p) if p.grad is None else p.grad).clone() for p in part.parameters]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from homestretch.decision import Decision
 from homestretch.history import DecisionRecord, EpochRecord, EventRecord
+from homestretch.objective import living
 from homestretch.two_phase.averages import averaged_weights
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ def write_epoch(optimizer: TwoPhase, loss: float, norm: float, kind: str) -> Non
             metrics = optimizer.metrics()
     if optimizer.growing is not None and optimizer.phase == "second":
         metrics["samples"] = float(optimizer.growing.samples)
+    # What the objective knows of the epoch; the first phase evaluates it without the weight decay.
+    own = optimizer.mean.loss() if optimizer.phase == "first" else loss
+    metrics = {**living.measure(optimizer.objective, own), **metrics}
     rate = optimizer.param_groups[0].get("lr")
     if rate is not None and optimizer.phase == "first":
         metrics["learning_rate"] = float(rate)

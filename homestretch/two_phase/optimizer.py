@@ -13,7 +13,7 @@ from homestretch.decision import Decision
 from homestretch.descent import Descent
 from homestretch.errors import UnsupportedError
 from homestretch.history import History
-from homestretch.objective.dataset import Objective
+from homestretch.objective import AnyObjective, LeastSquares
 from homestretch.resort import MeasuredResort, Race, Resort
 from homestretch.swap import SwapRule, default_rule
 from homestretch.two_phase import state as state_format
@@ -67,7 +67,7 @@ class TwoPhase(Optimizer):
     def __init__(
         self,
         params: Any,
-        objective: Objective | None = None,
+        objective: AnyObjective | None = None,
         *,
         first: Optimizer,
         second: Second = "auto",
@@ -85,6 +85,8 @@ class TwoPhase(Optimizer):
             raise ValueError(f"gradient_norm must be one of {KINDS}, got {gradient_norm!r}")
         if gradient_norm != "running-mean" and objective is None:
             raise ValueError(f"gradient_norm={gradient_norm!r} needs an objective to evaluate")
+        if gradient_norm == "probe" and isinstance(objective, LeastSquares):
+            raise ValueError("gradient_norm='probe' needs samples, and LeastSquares has no subsets: use gradient_norm='exact'")
         if isinstance(resort, Race) and objective is None:
             raise ValueError("resort: a Race runs both phases by itself and needs an objective for it; use MeasuredResort")
         if decoupled_decay not in _DECAY_CHOICES:

@@ -20,7 +20,7 @@ from homestretch.two_phase.state import load_first
 from homestretch.vectors import Vector
 
 if TYPE_CHECKING:
-    from homestretch.objective.dataset import Objective
+    from homestretch.objective import AnyObjective
     from homestretch.two_phase.optimizer import TwoPhase
 
 
@@ -38,7 +38,7 @@ class Start:
     random: dict[str, Any]
 
     @classmethod
-    def of(cls, optimizer: TwoPhase, objective: Objective) -> Start:
+    def of(cls, optimizer: TwoPhase, objective: AnyObjective) -> Start:
         """Take a copy."""
         return cls(
             vectors.clone(vectors.locals_of(objective.parameters)),
@@ -51,7 +51,7 @@ class Start:
             checkpoint.random_state(),
         )
 
-    def put_back(self, optimizer: TwoPhase, objective: Objective) -> None:
+    def put_back(self, optimizer: TwoPhase, objective: AnyObjective) -> None:
         """Undo what the first phase did since."""
         vectors.copy_(vectors.locals_of(objective.parameters), self.parameters)
         _put_buffers(objective, self.buffers)
@@ -106,17 +106,18 @@ def run_race(optimizer: TwoPhase, race: Race) -> Decision | None:
     return decision
 
 
-def _buffers(objective: Objective) -> list[Tensor]:
+def _buffers(objective: AnyObjective) -> list[Tensor]:
     """Copies of what the model keeps beside its parameters: batch norm's statistics."""
-    return [b.detach().clone() for b in objective.model.buffers()]
+    return [] if objective.model is None else [b.detach().clone() for b in objective.model.buffers()]
 
 
-def _put_buffers(objective: Objective, kept: list[Tensor]) -> None:
-    for buffer, value in zip(objective.model.buffers(), kept, strict=True):
-        buffer.copy_(value)
+def _put_buffers(objective: AnyObjective, kept: list[Tensor]) -> None:
+    if objective.model is not None:
+        for buffer, value in zip(objective.model.buffers(), kept, strict=True):
+            buffer.copy_(value)
 
 
-def _run_second(optimizer: TwoPhase, objective: Objective, allowed: float) -> Trace:
+def _run_second(optimizer: TwoPhase, objective: AnyObjective, allowed: float) -> Trace:
     second, function = optimizer.prepare_second(), optimizer.second_function(objective)
     before = optimizer.meter.gradient_equivalents
     settle(objective)
@@ -132,7 +133,7 @@ def _run_second(optimizer: TwoPhase, objective: Objective, allowed: float) -> Tr
     return trace
 
 
-def _run_first(optimizer: TwoPhase, objective: Objective, epochs: int, start_loss: float) -> Trace:
+def _run_first(optimizer: TwoPhase, objective: AnyObjective, epochs: int, start_loss: float) -> Trace:
     for _ in range(epochs):
         optimizer.mean.reset()
         for closure in objective.minibatches(optimizer.epochs + 1):

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from homestretch.objective.dataset import Objective
+from homestretch.objective import LeastSquares, Objective
 
 if TYPE_CHECKING:
     from homestretch.two_phase.optimizer import TwoPhase
 
 _KEY = "two_phase"
+_WITH_STATE = (Objective, LeastSquares)
 _PREFIX = "second/"
 
 
@@ -34,7 +35,7 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
         "rule": optimizer.rule.state_dict(),
         "resort": optimizer.resort.state_dict(),
         "inspection": optimizer.inspection.state_dict() if optimizer.inspection is not None else None,
-        "objective": optimizer.objective.state_dict() if isinstance(optimizer.objective, Objective) else None,
+        "objective": optimizer.objective.state_dict() if isinstance(optimizer.objective, _WITH_STATE) else None,
         "growing": optimizer.growing.state_dict() if optimizer.growing is not None else None,
         "meter": optimizer.meter.state_dict(),
     }
@@ -68,7 +69,7 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     optimizer.resort.load_state_dict(about["resort"])
     if optimizer.inspection is not None and about["inspection"] is not None:
         optimizer.inspection.load_state_dict(about["inspection"])
-    if isinstance(optimizer.objective, Objective) and about["objective"] is not None:
+    if isinstance(optimizer.objective, _WITH_STATE) and about["objective"] is not None:
         optimizer.objective.load_state_dict(about["objective"])
     if optimizer.growing is not None and about["growing"] is not None:
         optimizer.growing.load_state_dict(about["growing"])

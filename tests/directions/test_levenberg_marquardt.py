@@ -76,6 +76,7 @@ def test_is_quadratic_where_the_residual_vanishes():
     assert f.loss() < 1e-25
 
 
+@pytest.mark.filterwarnings("ignore::homestretch.errors.OverfitWarning")
 @pytest.mark.parametrize("points", [40, 8])
 def test_fits_a_network_on_either_side(points):
     model, f = regression(points=points)

@@ -50,6 +50,7 @@ class ResidualProducts(ABC):
         self._memory = jacobian_memory
         self._count = 0  # residuals at the latest stacking
         self._flops = flops
+        self._needs_graph = False  # the residual function itself differentiates by autograd
         self._hessian = HessianProduct(self.parameters, model)
         self._gauss_newton = GaussNewtonProduct(self.parameters, model)
 
@@ -60,6 +61,22 @@ class ResidualProducts(ABC):
     @abstractmethod
     def scale(self, name: str, residual: Tensor) -> float:
         """What the residuals of a term are multiplied by."""
+
+    def forward(self, points: Any) -> dict[str, Tensor]:
+        """The residuals of each term by a forward pass, detached.
+
+        A residual function that differentiates the network by ``torch.autograd.grad`` needs the graph for it even so.
+        """
+        if not self._needs_graph:
+            try:
+                with torch.no_grad():
+                    return self.evaluate(points)
+            except RuntimeError as error:
+                if "does not require grad" not in str(error):
+                    raise
+                self._needs_graph = True
+        with torch.enable_grad():
+            return {name: r.detach() for name, r in self.evaluate(points).items()}
 
     @property
     def flops_per_gradient(self) -> float:
@@ -139,7 +156,7 @@ class ResidualProducts(ABC):
 
     def stacked(self) -> Tensor:
         r""":math:`\rho`, differentiable where gradients are enabled; not counted."""
-        terms = self.evaluate(self.points)
+        terms = self.evaluate(self.points) if torch.is_grad_enabled() else self.forward(self.points)
         scaled = {name: r * self.scale(name, r) for name, r in terms.items()}
         pieces = []
         for group in self._groups(scaled):
@@ -165,12 +182,14 @@ class ResidualProducts(ABC):
         return [_Group(tuple(terms), _common(terms.values(), self.points), total, own=False)]
 
     def _choose_mode(self) -> None:
-        """Point by point if that is possible and right, else the shorter side of the Jacobian."""
+        """Point by point if that is possible and right, else the shorter side of the Jacobian, by columns if all of it fits."""
         self.jacobian_reason = self._why_not_per_point()
         if not self.jacobian_reason:
             self.jacobian_mode = PER_POINT
+        elif self._size < self._count <= self._rows:
+            self.jacobian_mode = COLUMNS  # which makes the whole matrix at once
         else:
-            self.jacobian_mode = COLUMNS if self._size < self._count else ROWS
+            self.jacobian_mode = ROWS
 
     def _why_not_per_point(self) -> str:
         """Make the Jacobian point by point and compare a random combination of its rows with a backward pass."""
@@ -193,8 +212,7 @@ class ResidualProducts(ABC):
         return "residuals depend on more than their own point"
 
     def _by_points(self) -> Iterator[tuple[Tensor, Tensor]]:
-        with torch.no_grad():
-            terms = self.evaluate(self.points)
+        terms = self.forward(self.points)
         scales = {name: self.scale(name, r) for name, r in terms.items()}
         self.meter.count_forward()
         for group in self._groups(terms):

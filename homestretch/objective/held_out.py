@@ -1,0 +1,143 @@
+"""Residuals at points that are not fitted: what a fit is worth between its own points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from homestretch import arguments, vectors
+from homestretch.objective.batches import permutation
+from homestretch.objective.products.jacobian import Points, count_points, over
+from homestretch.vectors import Vector
+
+_SHUFFLE = -3  # the number of the permutation that splits points, which no epoch has
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How the held-out residual is watched.
+
+    Attributes:
+        points: A fraction of the points of each set, taken out of the fit at the start, or points of their own, in the
+            structure of the fitted ones.
+        every: Iterations between two evaluations.
+        patience: Evaluations in a row without a new lowest value after which the fit stops and goes back to the parameters
+            of the lowest one; ``None`` to watch only.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    points: Any
+    every: int = 10
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        arguments.count("every", self.every)
+        if self.patience is not None:
+            arguments.count("patience", self.patience)
+        if isinstance(self.points, (int, float)) and not 0.0 < self.points < 1.0:
+            raise ValueError(f"held-out points must be a fraction between 0 and 1 or points, got {self.points}")
+
+
+class HeldOutWatch:
+    """The held-out residual of one fit.
+
+    Args:
+        plan: How it is watched.
+        points: The fitted points, of which a fraction may be asked for.
+        seed: Decides which of them are held out.
+
+    Attributes:
+        fitted: The points that are left to the fit.
+        points: The held-out points.
+        best: The lowest value so far.
+        parameters: Where it was.
+    """
+
+    def __init__(self, plan: HeldOut, points: Points, seed: int) -> None:
+        if points is None:
+            raise ValueError("held_out needs points: hand them to LeastSquares, outside the residual function")
+        self.plan = plan
+        self.fitted, self.points = points, plan.points
+        if isinstance(plan.points, (int, float)):
+            self.fitted, self.points = _split(points, float(plan.points), seed)
+        self.best = math.inf
+        self.parameters: Vector | None = None
+        self._measured = 0
+        self._since = 0
+
+    @torch.no_grad()
+    def measure(self, value: Callable[[], float], parameters: Sequence[Tensor]) -> float | None:
+        """The held-out residual if it is due, and note where it is lowest."""
+        due = self._measured % self.plan.every == 0
+        self._measured += 1
+        if not due:
+            return None
+        found = value()
+        if found < self.best:
+            self.best, self._since = found, 0
+            self.parameters = vectors.clone(vectors.locals_of(parameters))
+        else:
+            self._since += 1
+        return found
+
+    def why_stop(self) -> str:
+        """Why the fit should end; empty while it should not."""
+        if self.plan.patience is None or self._since < self.plan.patience:
+            return ""
+        return f"the held-out residual has not fallen below {self.best:.3g} in {self._since} evaluations"
+
+    def restore(self, parameters: Sequence[Tensor]) -> bool:
+        """Put the parameters where the held-out residual was lowest; says whether that was another point."""
+        local = vectors.locals_of(parameters)
+        if self.parameters is None or all(torch.equal(a, b) for a, b in zip(local, self.parameters, strict=True)):
+            return False
+        with torch.no_grad():
+            vectors.copy_(local, self.parameters)
+        return True
+
+    def restart(self) -> None:
+        """Forget the lowest value: the function whose residual it was is another one now."""
+        self.best, self.parameters, self._since = math.inf, None, 0
+
+    def promote(self, dtype: torch.dtype) -> None:
+        """Bring points and parameters to another dtype."""
+        self.points = over(self.points, lambda t: t.to(dtype) if t.is_floating_point() else t)
+        self.parameters = None if self.parameters is None else [t.to(dtype) for t in self.parameters]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed fit needs; the split itself follows from the seed."""
+        return {
+            "best": self.best,
+            "parameters": self.parameters,
+            "measured": self._measured,
+            "since": self._since,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`'s result."""
+        self.best, self.parameters = float(state["best"]), state["parameters"]
+        self._measured, self._since = int(state["measured"]), int(state["since"])
+
+
+def _split(points: Points, fraction: float, seed: int) -> tuple[Points, Points]:
+    """Points to fit and points to hold out, in their old order; sets in a dictionary are split one by one."""
+    if isinstance(points, dict):
+        parts = {name: _split(part, fraction, seed) for name, part in points.items()}
+        return {name: part[0] for name, part in parts.items()}, {name: part[1] for name, part in parts.items()}
+    count = count_points(points) or 0
+    if count < 2:
+        raise ValueError(
+            "held_out as a fraction needs sets of two points or more whose tensors share their first dimension: give held-out "
+            "points of your own instead"
+        )
+    out = min(max(round(fraction * count), 1), count - 1)
+    order = permutation(count, seed, _SHUFFLE)
+    held, kept = order[:out].sort().values, order[out:].sort().values
+    return over(points, lambda t: t[kept.to(t.device)]), over(points, lambda t: t[held.to(t.device)])

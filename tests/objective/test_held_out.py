@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from homestretch import LBFGS, LeastSquares, LevenbergMarquardt
+from homestretch.objective.held_out import HeldOut, HeldOutWatch
+
+NOISE = torch.randn(24, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+
+
+def noisy_fit(held_out, width=6, seed=1):
+    """A network with more freedom than 24 noisy values can bind."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, 1)).double()
+    x = torch.linspace(-1.0, 1.0, 24, dtype=torch.float64).unsqueeze(1)
+    data = (x, torch.sin(3.0 * x) + 0.3 * NOISE)
+    return net, LeastSquares(lambda model, data: model(data[0]) - data[1], net, data, held_out=held_out)
+
+
+def value_at(f, points):
+    return float((f.model(points[0]) - points[1]).square().mean().detach())
+
+
+def test_a_fraction_is_taken_out_of_every_set_and_rows_stay_together():
+    x = torch.arange(10.0, dtype=torch.float64).unsqueeze(1)
+    points = {"a": (x, 2.0 * x), "b": x[:5]}
+    watch = HeldOutWatch(HeldOut(0.2), points, seed=0)
+    kept, out = watch.fitted["a"], watch.points["a"]
+    assert len(kept[0]) == 8
+    assert len(out[0]) == 2
+    assert torch.equal(kept[1], 2.0 * kept[0])
+    assert torch.equal(torch.cat([kept[0], out[0]]).sort(0).values, x)
+    assert len(watch.points["b"]) == 1
+    assert torch.equal(HeldOutWatch(HeldOut(0.2), points, seed=0).points["a"][0], out[0])
+    assert not torch.equal(HeldOutWatch(HeldOut(0.2), points, seed=2).points["a"][0], out[0])
+
+
+def test_it_is_recorded_on_schedule_and_costs_nothing():
+    net, f = noisy_fit(HeldOut(0.25, every=3))
+    assert len(f.points[0]) == 18
+    optimizer = LBFGS(net.parameters())
+    for i in range(7):
+        optimizer.step(f)
+        extra = optimizer.history[-1].extra
+        assert ("held_out_loss" in extra) == (i % 3 == 0)
+        if i % 3 == 0:
+            assert extra["held_out_loss"] == pytest.approx(value_at(f, f._watch.points), rel=1e-13)
+    spent = sum(r.forwards / 3 + r.gradients for r in optimizer.history)
+    assert f.meter.gradient_equivalents == pytest.approx(spent + 1.0)  # and the first evaluation
+
+
+def test_patience_stops_an_overfit_at_the_best_point():
+    net, f = noisy_fit(HeldOut(0.25, every=1, patience=4))
+    optimizer = LevenbergMarquardt(net.parameters())
+    optimizer.minimize(f, 300)
+    assert optimizer.stop_reason.name == "HELD_OUT"
+    assert "held-out" in optimizer.stop_reason.value
+    values = [r.extra["held_out_loss"] for r in optimizer.history]
+    assert value_at(f, f._watch.points) == pytest.approx(min(values), rel=1e-13)
+    assert len(values) - 1 - values.index(min(values)) == 4
+    # The loss and gradient the optimizer holds belong to the point it went back to.
+    assert optimizer.scalars["loss"] == pytest.approx(f.loss(), rel=1e-14)
+    assert optimizer.step(f) == pytest.approx(f.loss(), rel=1e-14)
+    assert optimizer.stop_reason.name == "HELD_OUT"
+
+
+def test_watching_only_never_stops_and_the_best_point_can_be_asked_for():
+    net, f = noisy_fit(HeldOut(0.25, every=1))
+    optimizer = LevenbergMarquardt(net.parameters())
+    optimizer.minimize(f, 40)
+    assert optimizer.stop_reason is None or optimizer.stop_reason.name != "HELD_OUT"
+    values = [r.extra["held_out_loss"] for r in optimizer.history]
+    assert value_at(f, f._watch.points) > min(values)
+    assert f.restore_best()
+    assert value_at(f, f._watch.points) == pytest.approx(min(values), rel=1e-13)
+    assert not f.restore_best()
+
+
+def test_a_second_set_of_points():
+    x = torch.tensor([[0.05], [0.15]], dtype=torch.float64)
+    net, f = noisy_fit(HeldOut((x, torch.sin(3.0 * x)), every=1))
+    assert len(f.points[0]) == 24
+    LBFGS(net.parameters()).step(f)
+    assert f.measure(0.0)["held_out_loss"] == pytest.approx(value_at(f, (x, torch.sin(3.0 * x))), rel=1e-13)
+
+
+def test_a_resumed_watch_goes_on_bit_for_bit():
+    net, f = noisy_fit(HeldOut(0.25, every=2, patience=3))
+    optimizer = LevenbergMarquardt(net.parameters())
+    optimizer.minimize(f, 5)
+    saved = copy.deepcopy((net.state_dict(), optimizer.state_dict(), f.state_dict()))
+    optimizer.minimize(f, 100)
+    twin, g = noisy_fit(HeldOut(0.25, every=2, patience=3), seed=9)
+    twin.load_state_dict(saved[0])
+    again = LevenbergMarquardt(twin.parameters())
+    again.load_state_dict(saved[1])
+    g.load_state_dict(saved[2])
+    again.minimize(g, 100)
+    assert [r.loss for r in again.history] == [r.loss for r in optimizer.history][5:]
+    for p, q in zip(net.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(p, q)
+    assert again.stop_reason is optimizer.stop_reason
+
+
+def test_other_weights_make_it_another_value():
+    _, f = noisy_fit(HeldOut(0.25, every=1, patience=1))
+    f.advance()
+    f.measure(float(f()))
+    assert math.isfinite(f._watch.best)
+    f.reweight({"residual": 2.0})
+    assert f._watch.best == math.inf
+    assert f.why_stop() == ""
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: HeldOut(1.0), "between 0 and 1"),
+        (lambda: HeldOut(0.0), "between 0 and 1"),
+        (lambda: HeldOut(0.5, every=0), "every"),
+        (lambda: HeldOut(0.5, patience=0), "patience"),
+        (lambda: noisy_fit(None)[1].restore_best(), "held_out="),
+        (lambda: HeldOutWatch(HeldOut(0.5), None, 0), "needs points"),
+        (lambda: HeldOutWatch(HeldOut(0.5), torch.zeros(1, 2), 0), "two points"),
+        (lambda: HeldOutWatch(HeldOut(0.5), (torch.zeros(3), torch.zeros(4)), 0), "first dimension"),
+    ],
+)
+def test_wrong_settings_are_refused(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()
