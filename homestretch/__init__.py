@@ -11,7 +11,16 @@ from homestretch.descent import (
     StopReason,
 )
 from homestretch.directions.nystrom import NystromPreconditioner
-from homestretch.objective import Growth, LeastSquares, Objective
+from homestretch.objective import (
+    Box,
+    Growth,
+    HeldOut,
+    LeastSquares,
+    Objective,
+    ResidualRedraw,
+    ResidualRefinement,
+    UniformRedraw,
+)
 from homestretch.preconditioners import Diagonal, Identity
 from homestretch.resort import MeasuredResort, NoResort, Race
 from homestretch.searches import Armijo, GoldenSection, HagerZhang, StrongWolfe
@@ -39,6 +48,7 @@ __all__ = [
     "AtEpoch",
     "AtLoss",
     "AtShare",
+    "Box",
     "BudgetAware",
     "ConjugateGradient",
     "CurvePeak",
@@ -50,6 +60,7 @@ __all__ = [
     "GradientNormPeak",
     "Growth",
     "HagerZhang",
+    "HeldOut",
     "Identity",
     "Inspection",
     "LeastSquares",
@@ -65,10 +76,13 @@ __all__ = [
     "PacedPeak",
     "Plateau",
     "Race",
+    "ResidualRedraw",
+    "ResidualRefinement",
     "SelfScaledBroyden",
     "StopReason",
     "StrongWolfe",
     "TwoPhase",
+    "UniformRedraw",
     "evaluate",
     "fit",
 ]

@@ -13,8 +13,9 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from homestretch.history import History
+from homestretch.objective import AnyObjective, LeastSquares, Objective
 from homestretch.objective.batches import as_batches
-from homestretch.objective.dataset import Loss, Objective
+from homestretch.objective.dataset import Loss
 from homestretch.objective.modes import full_pass_mode
 from homestretch.objective.progressive import Growth
 from homestretch.running import RECORD, Callback, FitResult, Progress, Run
@@ -28,8 +29,8 @@ Metric = Callable[[Any, Any], Tensor | float]
 
 def fit(
     model: nn.Module,
-    loss: Loss,
-    data: Any,
+    loss: Loss | LeastSquares,
+    data: Any = None,
     *,
     epochs: int | None = None,
     budget: float | None = None,
@@ -57,8 +58,9 @@ def fit(
 
     Args:
         model: The model, trained in place.
-        loss: ``loss(outputs, targets)``, the mean over the batch.
-        data: A pair of tensors, a map-style ``Dataset`` or a ``DataLoader``.
+        loss: ``loss(outputs, targets)``, the mean over the batch; or a :class:`~homestretch.objective.LeastSquares` over
+            ``model``, whose residuals are one batch.
+        data: A pair of tensors, a map-style ``Dataset`` or a ``DataLoader``; nothing beside a ``LeastSquares``.
         epochs: Epochs to make; after the swap one epoch is one iteration.
         budget: Cost to spend, in gradient-equivalents. At least one of ``epochs`` and ``budget`` must be given.
         first: ``first(parameters) -> Optimizer``; Adam with learning rate 1e-3 by default.
@@ -88,9 +90,14 @@ def fit(
         raise ValueError("resume needs out, the folder with the checkpoint")
     if not save_every >= 0.0:
         raise ValueError(f"save_every must not be negative, got {save_every}")
-    objective = Objective(
-        model, loss, data, batch_size=batch_size, micro_batch=micro_batch, mode=mode, dropout=dropout, growth=growth, seed=seed
-    )
+    if isinstance(loss, LeastSquares):
+        _check_least_squares(loss, model, data, validation)
+        objective: AnyObjective = loss
+    else:
+        objective = Objective(
+            model, loss, data, batch_size=batch_size, micro_batch=micro_batch, mode=mode, dropout=dropout, growth=growth,
+            seed=seed,
+        )  # fmt: skip
     first_optimizer = first(objective.parameters) if first is not None else Adam(objective.parameters, lr=1e-3)
     if second is None:
         options["rule"], second = Never(), "auto"
@@ -136,9 +143,17 @@ def evaluate(model: nn.Module, loss: Loss, data: Any, metrics: Mapping[str, Metr
     return totals
 
 
+def _check_least_squares(objective: LeastSquares, model: nn.Module, data: Any, validation: Any) -> None:
+    """Refuse what does not go with residuals that hold their own points."""
+    if objective.model is not model:
+        raise ValueError("model must be the module that the LeastSquares was made with")
+    if data is not None or validation is not None:
+        raise ValueError("a LeastSquares holds its points: leave data and validation out, and give it held_out=... instead")
+
+
 def _on_validation(
-    model: nn.Module, loss: Loss, data: Any, metrics: Mapping[str, Metric] | None
+    model: nn.Module, loss: Loss | LeastSquares, data: Any, metrics: Mapping[str, Metric] | None
 ) -> Callable[[], dict[str, float]] | None:
-    if data is None:
+    if data is None or isinstance(loss, LeastSquares):
         return None
     return lambda: {f"validation_{name}": value for name, value in evaluate(model, loss, data, metrics).items()}

@@ -19,7 +19,14 @@ from homestretch.two_phase.race import run_race
 if TYPE_CHECKING:
     from homestretch.two_phase.optimizer import TwoPhase
 
-_DONE = (StopReason.GRADIENT_ZERO, StopReason.GRADIENT_SMALL, StopReason.TARGET, StopReason.BUDGET, StopReason.SECONDS)
+_DONE = (
+    StopReason.GRADIENT_ZERO,
+    StopReason.GRADIENT_SMALL,
+    StopReason.TARGET,
+    StopReason.BUDGET,
+    StopReason.SECONDS,
+    StopReason.HELD_OUT,
+)
 
 
 def after_first_epoch(optimizer: TwoPhase, observation: Observation) -> Decision:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
-from homestretch import LBFGS, AtEpoch, LeastSquares, NoResort, SelfScaledBroyden, TwoPhase
+from homestretch import LBFGS, AtEpoch, LeastSquares, NoResort, SelfScaledBroyden, TwoPhase, fit
 from homestretch.errors import UnsupportedError
 from homestretch.history import EpochRecord, IterationRecord
 from homestretch.objective.held_out import HeldOut
@@ -204,3 +204,15 @@ def test_a_redraw_without_a_rule_and_a_foreign_state_are_refused():
     )
     with pytest.raises(ValueError, match="must count their points"):
         shapeless.redraw()
+
+
+def test_fit_takes_it_and_stops_at_the_held_out_residual():
+    net, f = problem(held_out=HeldOut(0.2, every=1, patience=3))
+    result = fit(net, f, epochs=60, second=LBFGS, rule=AtEpoch(3))
+    last = result.history.of(EpochRecord)[-1]
+    assert last.metrics.keys() >= {"loss/equation", "loss/border"}
+    assert result.stop.startswith("the convex phase stopped: the held-out residual")
+    with pytest.raises(ValueError, match="held_out="):
+        fit(net, f, (torch.zeros(2), torch.zeros(2)), epochs=1)
+    with pytest.raises(ValueError, match="model must be"):
+        fit(nn.Linear(2, 1), f, epochs=1)
