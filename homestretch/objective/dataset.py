@@ -78,6 +78,8 @@ class Objective(DatasetProducts):
         for name, value, known in (("mode", mode, MODES), ("dropout", dropout, DROPOUTS)):
             if value not in known:
                 raise ValueError(f"{name} must be one of {known}, got {value!r}")
+        if growth is not None and group is not None:
+            raise ValueError("growth: data that are spread over a process group cannot grow, a part would be of one rank's own")
         self.model = model
         self.meter = meter or CostMeter()
         self.mode = mode

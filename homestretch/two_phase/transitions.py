@@ -58,7 +58,7 @@ def after_second_epoch(optimizer: TwoPhase, observation: Observation) -> Decisio
     """Ask the resort, and go back if it says so; while the data grow, ask it about all the data whenever they did."""
     stop = optimizer.second.stop_reason
     growing = optimizer.growing
-    if growing is not None and not growing.complete and math.isfinite(observation.loss):
+    if growing is not None and not _on_all_data(optimizer) and math.isfinite(observation.loss):
         grown = growing.observe(stop.value if stop is not None else "")
         if not grown:
             return Decision(swap=False, reason=f"the convex phase is on {growing.samples} samples", rule=growing.name)
@@ -99,7 +99,9 @@ def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> No
     taken = "it goes on from the end of the race" if raced else optimizer.convex.start(optimizer.first)
     loss = None
     if optimizer.objective is not None:
-        loss = optimizer.second.evaluate(optimizer.second_function(optimizer.objective))
+        function = optimizer.second_function(optimizer.objective)
+        # The next step uses this evaluation, unless it is going to be on a part of the data: then the loss alone is cheaper.
+        loss = optimizer.second.evaluate(function) if _on_all_data(optimizer) else function.loss()
     optimizer.phase = "second"
     optimizer.swap_epoch, optimizer.swap_reason = optimizer.epochs, decision.reason
     notes = [decision.reason, f"method: {type(optimizer.second).__name__} ({optimizer.convex.reason})", taken]
@@ -108,6 +110,10 @@ def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> No
     values = dict(decision.values) if loss is None else {**decision.values, "exact_loss": loss}
     write_event(optimizer, "swap", "; ".join(notes), values)
     optimizer.resort.swapped(optimizer.meter.gradient_equivalents, optimizer.epochs, loss, optimizer.budget)
+
+
+def _on_all_data(optimizer: TwoPhase) -> bool:
+    return optimizer.growing is None or optimizer.growing.complete
 
 
 def go_back(optimizer: TwoPhase, decision: Decision) -> None:

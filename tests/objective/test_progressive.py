@@ -216,6 +216,18 @@ def test_bad_settings_are_refused(options, message):
         Growth(**options)
 
 
+def test_growth_over_a_process_group_is_refused():
+    with pytest.raises(ValueError, match="growth: data that are spread over a process group"):
+        Objective(network(), mse_loss, data(), growth=Growth(), group=object())
+
+
+def test_the_swap_onto_a_part_evaluates_all_the_data_by_a_forward_pass():
+    _, optimizer = train(network(), 3)
+    assert optimizer.phase == "second"
+    # Three epochs, and the check of determinism on one micro-batch of 32 samples, twice.
+    assert optimizer.meter.gradient_equivalents == pytest.approx(3.0 + 1 / 3 + 2 * 32 / 200 / 3)
+
+
 def test_subsets_take_what_they_skip_to():
     objective = Objective(network(), mse_loss, data())
     first, rest = rows(objective.subset(60)), rows(objective.subset(140, skip=60))
