@@ -120,5 +120,17 @@ def settle(objective: Any) -> str:
     return objective.settle() if isinstance(objective, Objective) and objective.mode == "eval" else ""
 
 
+def buffers_of(objective: Any) -> list[Tensor]:
+    """Copies of what the model keeps beside its parameters: batch norm's statistics."""
+    return [] if objective.model is None else [b.detach().clone() for b in objective.model.buffers()]
+
+
+def put_buffers(objective: Any, kept: list[Tensor]) -> None:
+    """Put those copies back."""
+    if objective.model is not None:
+        for buffer, value in zip(objective.model.buffers(), kept, strict=True):
+            buffer.copy_(value)
+
+
 def _ids(tensors: Sequence[Tensor]) -> list[int]:
     return [id(t) for t in tensors]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from homestretch import vectors
 from homestretch.errors import HomestretchError
 from homestretch.swap import Decision, ProbeResult
+from homestretch.two_phase.hand_over import buffers_of, put_buffers, settle
 
 if TYPE_CHECKING:
     from homestretch.two_phase.optimizer import TwoPhase
@@ -15,7 +16,7 @@ _DEFAULT_COST = 5.0  # gradient-equivalents, for a rule that names none
 
 
 def run_probe(optimizer: TwoPhase, decision: Decision) -> ProbeResult:
-    """Run the convex phase for the cost that the rule asked for, then put the parameters back bit for bit.
+    """Run the convex phase for the cost that the rule asked for, then put parameters and buffers back bit for bit.
 
     The cost is counted like any other. The convex phase starts afresh when the swap comes.
     """
@@ -24,13 +25,14 @@ def run_probe(optimizer: TwoPhase, decision: Decision) -> ProbeResult:
         raise ValueError(f"the rule {decision.rule} asks for probes, which need an objective: give one to TwoPhase")
     allowed = float(decision.values.get("probe_cost", _DEFAULT_COST))
     parameters = vectors.locals_of(objective.parameters)
-    saved = vectors.clone(parameters)
+    saved, buffers = vectors.clone(parameters), buffers_of(objective)
     before = objective.meter.gradient_equivalents
     second, function = optimizer.prepare_second(), optimizer.second_function(objective)
     recorded = len(second.history)
     trace: list[tuple[float, float]] = []
     failure = ""
     try:
+        settle(objective)
         start = second.evaluate(function)
         while objective.meter.gradient_equivalents - before < allowed and second.stop_reason is None:
             loss = float(second.step(function) or 0.0)
@@ -41,6 +43,7 @@ def run_probe(optimizer: TwoPhase, decision: Decision) -> ProbeResult:
         start, failure = float("nan"), str(error)
     finally:
         vectors.copy_(parameters, saved)
+        put_buffers(objective, buffers)
         objective.zero_grad()
         second.restart()
         second.history.rewind(recorded)

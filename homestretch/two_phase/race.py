@@ -13,7 +13,7 @@ from homestretch.decision import Decision
 from homestretch.errors import HomestretchError
 from homestretch.resort import Race, Trace
 from homestretch.two_phase.averages import averaged_weights, use_averaged_weights
-from homestretch.two_phase.hand_over import settle
+from homestretch.two_phase.hand_over import buffers_of, put_buffers, settle
 from homestretch.two_phase.journal import write_event
 from homestretch.two_phase.measure import observe
 from homestretch.two_phase.state import load_first
@@ -42,7 +42,7 @@ class Start:
         """Take a copy."""
         return cls(
             vectors.clone(vectors.locals_of(objective.parameters)),
-            _buffers(objective),
+            buffers_of(objective),
             deepcopy(optimizer.first.state_dict()),
             deepcopy(optimizer.rule.state_dict()),
             deepcopy(optimizer.resort.state_dict()),
@@ -54,7 +54,7 @@ class Start:
     def put_back(self, optimizer: TwoPhase, objective: AnyObjective) -> None:
         """Undo what the first phase did since."""
         vectors.copy_(vectors.locals_of(objective.parameters), self.parameters)
-        _put_buffers(objective, self.buffers)
+        put_buffers(objective, self.buffers)
         load_first(optimizer, self.first)
         optimizer.rule.load_state_dict(self.rule)
         optimizer.resort.load_state_dict(self.resort)
@@ -86,9 +86,9 @@ def run_race(optimizer: TwoPhase, race: Race) -> Decision | None:
     with averaged_weights(optimizer.first):
         second_trace = _run_second(optimizer, objective, epochs * objective.portion)
         second, reached = optimizer.second.state_dict(), vectors.clone(parameters)
-        settled = _buffers(objective)
+        settled = buffers_of(objective)
     vectors.copy_(parameters, start.parameters)
-    _put_buffers(objective, start.buffers)
+    put_buffers(objective, start.buffers)
     checkpoint.set_random_state(start.random)
     first_trace = _run_first(optimizer, objective, epochs, second_trace[0][1])
     decision = race.settle(first_trace, second_trace)
@@ -99,22 +99,11 @@ def run_race(optimizer: TwoPhase, race: Race) -> Decision | None:
         start.put_back(optimizer, objective)
         use_averaged_weights(optimizer.first)
         vectors.copy_(parameters, reached)
-        _put_buffers(objective, settled)
+        put_buffers(objective, settled)
         optimizer.second.load_state_dict(second)
     total = optimizer.meter.gradient_equivalents - cost
     write_event(optimizer, "race", f"{decision.reason}; {total:.4g} in all", {**decision.values, "total_cost": total})
     return decision
-
-
-def _buffers(objective: AnyObjective) -> list[Tensor]:
-    """Copies of what the model keeps beside its parameters: batch norm's statistics."""
-    return [] if objective.model is None else [b.detach().clone() for b in objective.model.buffers()]
-
-
-def _put_buffers(objective: AnyObjective, kept: list[Tensor]) -> None:
-    if objective.model is not None:
-        for buffer, value in zip(objective.model.buffers(), kept, strict=True):
-            buffer.copy_(value)
 
 
 def _run_second(optimizer: TwoPhase, objective: AnyObjective, allowed: float) -> Trace:

@@ -5,10 +5,12 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from homestretch import LBFGS, AtEpoch, NoResort, Objective, TwoPhase, fit
+from homestretch import LBFGS, AtEpoch, Never, NoResort, Objective, TwoPhase, fit
 from homestretch.history import EpochRecord, EventRecord
 from homestretch.objective.modes import full_pass_mode
 from homestretch.resort import Resort
+from homestretch.swap import Decision
+from homestretch.two_phase.probe import run_probe
 
 
 class AtOnce(Resort):
@@ -160,6 +162,17 @@ def test_statistics_are_estimated_at_the_swap_and_stay():
     model = network()
     train(model, epochs=8)
     torch.testing.assert_close(model[1].running_mean, at_swap)
+
+
+def test_a_probe_looks_at_the_function_that_a_swap_would_lead_to_and_leaves_no_trace():
+    model = network()
+    objective, optimizer = train(model, epochs=2, rule=Never())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = run_probe(optimizer, Decision(swap=False, reason="", rule="test", values={"probe_cost": 4.0}, probe=True))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert found.loss_before != objective.loss()
+    objective.settle()
+    assert found.loss_before == pytest.approx(objective.loss(), rel=1e-14)
 
 
 def test_going_back_moves_them_again():
