@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check docs format clean bench-functions bench-rules bench-sciml bench-swap
+.PHONY: help install demo test test-slow check docs format clean bench-functions bench-overhead bench-rules bench-sciml bench-swap
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -40,6 +40,9 @@ bench-swap: $(INSTALLED)  ## swap rules against fixed swaps; QUICK=1 for a minut
 
 bench-rules: $(INSTALLED)  ## when the swap rules fire on the digits, by both gradient norms; QUICK=1 for seconds
 	$(BIN)/python -m benchmarks.bench_rules
+
+bench-overhead: $(INSTALLED)  ## what the machinery costs beside the evaluations; QUICK=1 for a minute's worth
+	$(BIN)/python -m benchmarks.bench_overhead
 
 check: $(INSTALLED)  ## lint and types only
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ from homestretch.objective import (
     UniformRedraw,
 )
 from homestretch.preconditioners import Diagonal, Identity
+from homestretch.promotion import Promotion, promote
 from homestretch.resort import MeasuredResort, NoResort, Race
 from homestretch.searches import Armijo, GoldenSection, HagerZhang, StrongWolfe
 from homestretch.swap import (
@@ -75,6 +76,7 @@ __all__ = [
     "Objective",
     "PacedPeak",
     "Plateau",
+    "Promotion",
     "Race",
     "ResidualRedraw",
     "ResidualRefinement",
@@ -85,4 +87,5 @@ __all__ = [
     "UniformRedraw",
     "evaluate",
     "fit",
+    "promote",
 ]

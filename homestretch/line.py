@@ -6,7 +6,7 @@ r"""The objective along one direction: all that a line search may see.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from homestretch import vectors
+from homestretch.cost import GRADIENT
 from homestretch.objective.base import Function
 from homestretch.vectors import Vector
 
@@ -28,6 +29,7 @@ class SearchStatus(Enum):
     NO_DECREASE = "no step with a lower loss was found"
     NON_FINITE = "every step tried gave a loss or gradient that is not finite"
     UNBOUNDED = "the loss fell below every bound along the direction"
+    BUDGET = "the budget was spent; its best step is returned"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ class LineFunction(Protocol):
     noise: float
     cheap_loss: bool
 
+    def exhausted(self, *, graded: bool) -> bool:
+        """Whether the budget allows no further evaluation, with a gradient or not: end with the best step there is."""
+        ...
+
     def loss(self, step: float) -> float:
         """Loss at ``step``; infinite where it is not finite."""
         ...
@@ -103,6 +109,7 @@ class Line:
         noise: Rounding allowance of the loss.
         groups: Process groups over which inner products are summed.
         cheap_loss: Whether the function can be evaluated without its gradient at a lower price.
+        spent: Tells whether the budget is spent, with a price set aside.
     """
 
     def __init__(
@@ -120,6 +127,7 @@ class Line:
         noise: float,
         groups: Sequence[dist.ProcessGroup] = (),
         cheap_loss: bool = True,
+        spent: Callable[[float], object] | None = None,
     ) -> None:
         self.start_loss = loss
         self.start_slope = slope
@@ -135,10 +143,23 @@ class Line:
         self._start = start
         self._direction = direction
         self._groups = groups
+        self._spent = spent
         self._at = 0.0
         self._graded: _Graded | None = None  # the step whose gradient is in .grad
         self._kept: _Graded | None = None  # the best step with a gradient, copied before .grad is overwritten
         self.seen: dict[float, float] = {0.0: loss}
+
+    def exhausted(self, *, graded: bool) -> bool:
+        """Whether the budget is spent.
+
+        The price of a gradient is set aside for the step that is committed, unless it has one already: that is so if the
+        best step has one and the next trial will.
+        """
+        if self._spent is None or not self._spent(GRADIENT):
+            return False
+        best, _ = self.best()
+        at_hand = best == 0.0 or any(g is not None and g.step == best for g in (self._graded, self._kept))
+        return not (graded and at_hand) or bool(self._spent(0.0))
 
     def loss(self, step: float) -> float:
         """Loss at ``step``: forward only where the function can."""

@@ -98,6 +98,7 @@ class Run:
 
     def go(self) -> FitResult:
         """Make epochs until the run is over."""
+        self._allow()  # a resumed run may have a larger budget
         stop = self.why_stop()
         while not stop:
             self._epoch()
@@ -139,8 +140,8 @@ class Run:
         folder = Path(str(self.out))
         content = checkpoint.load(folder)
         with _foreign_refused(folder):
+            self.optimizer.load_state_dict(content["optimizer"])  # first: it knows the dtype of the saved parameters
             self.model.load_state_dict(content["model"])
-            self.optimizer.load_state_dict(content["optimizer"])
             if (self.scheduler is None) != (content["scheduler"] is None):
                 raise ValueError("it was written with a schedule and is read without one, or the other way round")
             if self.scheduler is not None:
@@ -176,12 +177,18 @@ class Run:
 
     def _epoch(self) -> None:
         """One epoch, and as many steps of the schedule as it brought epochs of the first phase: a race brings several."""
+        self._allow()
         before = self.optimizer.first_epochs
         for closure in self.optimizer.epoch():
             self.optimizer.step(closure)
         for _ in range(self.optimizer.first_epochs - before):
             if self.scheduler is not None:
                 step_schedule(self.scheduler, self.optimizer)
+
+    def _allow(self) -> None:
+        """Let the convex phase spend what is left of the budget."""
+        if self.budget is not None and self.optimizer.phase == "second":
+            self.optimizer.second.allow(max(self.budget - self.optimizer.meter.gradient_equivalents, 0.0))
 
     def _call_back(self) -> str:
         _, record = self.optimizer.history.last(EpochRecord)

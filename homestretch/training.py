@@ -18,6 +18,7 @@ from homestretch.objective.batches import as_batches
 from homestretch.objective.dataset import Loss
 from homestretch.objective.modes import full_pass_mode
 from homestretch.objective.progressive import Growth
+from homestretch.promotion import cast_floats
 from homestretch.running import RECORD, Callback, FitResult, Progress, Run
 from homestretch.swap import Never
 from homestretch.two_phase import TwoPhase
@@ -135,8 +136,10 @@ def evaluate(model: nn.Module, loss: Loss, data: Any, metrics: Mapping[str, Metr
     batches = as_batches(data, batch_size=None, micro_batch=None)
     functions: dict[str, Metric] = {"loss": loss, **(metrics or {})}
     totals = dict.fromkeys(functions, 0.0)
+    double = any(p.dtype == torch.float64 for p in model.parameters())  # also while the convex phase has promoted it
     with full_pass_mode(model, "eval"), torch.no_grad():
-        for (inputs, targets), count in batches.full():
+        for batch, count in batches.full():
+            inputs, targets = cast_floats(batch, torch.float64) if double else batch
             outputs = model(inputs)
             for name, function in functions.items():
                 totals[name] += float(function(outputs, targets)) * count / len(batches)

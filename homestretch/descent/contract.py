@@ -111,9 +111,9 @@ class TorchContract(Optimizer):
         parameters = self.parameters
         if self._bound and len(parameters) == len(self.memory.parameters):
             self._local = vectors.locals_of(parameters)
-            if self._local[0].dtype == self._start_buffer[0].dtype:
+            if all(t.dtype == b.dtype for t, b in zip(self._local, self._start_buffer, strict=True)):
                 return
-            self.restart()  # the parameters were promoted to another dtype
+            self._cast_state()
         if not parameters:
             raise ValueError("params holds no parameter with requires_grad: there is nothing to optimise")
         self._local = vectors.locals_of(parameters)
@@ -128,6 +128,14 @@ class TorchContract(Optimizer):
         self._gradient_buffer = vectors.zeros_like(self._local)
         self._watch.forget()
         self._bound = True
+
+    def _cast_state(self) -> None:
+        """The parameters have another dtype: so has the state, and what the direction has learned stays."""
+        self.direction.flush()
+        for p in self.memory.parameters:
+            self.state[p] = {name: t.to(p.dtype) if t.is_floating_point() else t for name, t in self.state[p].items()}
+        self.scalars.pop("rounding", None)
+        self.scalars["recast"] = str(self._local[0].dtype).removeprefix("torch.")
 
     def _refuse_scaler(self) -> None:
         if getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None:

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from homestretch.objective.base import Function
+from homestretch import vectors
+from homestretch.objective.base import Function, HessianProducts
 from homestretch.objective.closure import ClosureFunction
 from homestretch.objective.living import Wrapped
 
@@ -22,6 +23,7 @@ class Functions:
     def __init__(self, *, maximize: bool) -> None:
         self._maximize = maximize
         self._closure: ClosureFunction | None = None
+        self._known: Function | None = None  # telling what a closure is takes longer than it should in every iteration
         self.cheap_loss = False
 
     def of(self, closure: Callable[[], Any], parameters: list[Tensor]) -> Function:
@@ -32,7 +34,8 @@ class Functions:
         Raises:
             TypeError: If it cannot be called.
         """
-        if isinstance(closure, Function):
+        if closure is self._known or isinstance(closure, Function):
+            self._known = closure
             # A closure inside another function still has no forward pass of its own.
             self.cheap_loss = bool(getattr(closure, "cheap_loss", True))
             function: Function = closure
@@ -45,7 +48,10 @@ class Functions:
             self._closure.parameters = parameters
             self.cheap_loss = False
             function = self._closure
-        return cast(Function, Negated(function, parameters)) if self._maximize else function
+        if not self._maximize:
+            return function
+        turned = NegatedWithProducts if isinstance(function, HessianProducts) else Negated
+        return cast(Function, turned(function, parameters))
 
 
 class Negated(Wrapped):
@@ -81,3 +87,23 @@ class Negated(Wrapped):
     def inner_loss(self, loss: float) -> float:
         """The loss of the function inside."""
         return -loss
+
+
+class NegatedWithProducts(Negated):
+    """Likewise, of a function that knows its Hessian by products.
+
+    Its Gauss-Newton matrix and its residuals are left out: the negative of a sum of squares is none.
+
+    Args:
+        function: The function.
+        parameters: The parameters whose ``.grad`` it fills.
+    """
+
+    def __init__(self, function: Any, parameters: Sequence[Tensor]) -> None:
+        super().__init__(function, parameters)
+        self.parameters: list[Tensor] = function.parameters
+        self._product: Callable[[list[Tensor]], list[Tensor]] = function.hessian_product
+
+    def hessian_product(self, vector: list[Tensor]) -> list[Tensor]:
+        """The Hessian of the negative function times ``vector``."""
+        return vectors.negative(self._product(vector))

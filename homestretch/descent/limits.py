@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
+from homestretch.cost import CostMeter
 from homestretch.descent.stop import StopReason
 
 PATIENCE = 20  # iterations without a new lowest loss before the loop says that only noise is left
@@ -32,6 +35,7 @@ class Limits:
         self.target_loss = target_loss
         self.budget = budget
         self.seconds = seconds
+        self.allowed = math.inf  # a total like budget, but set from outside and anew at any time
 
     def reached(self, scalars: Mapping[str, Any]) -> StopReason | None:
         """The first limit that is reached, by the loop's own numbers."""
@@ -41,10 +45,47 @@ class Limits:
             (norm <= self.gradient_tolerance * float(scalars["first_gradient_norm"]), StopReason.GRADIENT_SMALL),
             (self.target_loss is not None and float(scalars["loss"]) <= self.target_loss, StopReason.TARGET),
             (int(scalars["since_best"]) >= PATIENCE, StopReason.NO_PROGRESS),
-            (self.budget is not None and float(scalars["spent"]) >= self.budget, StopReason.BUDGET),
+            (float(scalars["spent"]) >= self.most, StopReason.BUDGET),
             (self.seconds is not None and float(scalars["elapsed"]) >= self.seconds, StopReason.SECONDS),
         )
         return next((reason for met, reason in reasons if met), None)
+
+    def purse(self, scalars: Mapping[str, Any], meter: CostMeter) -> Purse:
+        """What is left of both budgets, from now on."""
+        left = self.most - float(scalars["spent"])
+        seconds = math.inf if self.seconds is None else self.seconds - float(scalars["elapsed"])
+        return Purse(meter, meter.gradient_equivalents + left, time.perf_counter() + seconds)
+
+    @property
+    def most(self) -> float:
+        """What may be spent in all, in gradient-equivalents."""
+        return self.allowed if self.budget is None else min(self.budget, self.allowed)
+
+
+class Purse:
+    """What one iteration may spend.
+
+    Args:
+        meter: Where its evaluations are counted.
+        most: Where that must stop, in gradient-equivalents.
+        deadline: When the clock must.
+    """
+
+    def __init__(self, meter: CostMeter, most: float, deadline: float) -> None:
+        self._meter = meter
+        self._most = most
+        self._deadline = deadline
+
+    @property
+    def left(self) -> float:
+        """Gradient-equivalents left."""
+        return self._most - self._meter.gradient_equivalents
+
+    def empty(self, reserve: float = 0.0) -> StopReason | None:
+        """The budget that is spent, with ``reserve`` gradient-equivalents set aside; ``None`` while both last."""
+        if self.left <= reserve:
+            return StopReason.BUDGET
+        return StopReason.SECONDS if time.perf_counter() >= self._deadline else None
 
 
 def refuse_negative(name: str, value: float | None) -> None:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from homestretch import vectors
 from homestretch.descent.current import CurrentPoint
-from homestretch.descent.limits import Limits, refuse_negative
+from homestretch.descent.limits import Limits, Purse, refuse_negative
 from homestretch.descent.record import Tally
 from homestretch.descent.stop import SEARCHED_IN_VAIN, StopReason, from_search
 from homestretch.directions.base import Direction, Point, Proposal, Step
@@ -100,14 +100,17 @@ class Descent(CurrentPoint):
             return None
         function = self._functions.of(closure, self.parameters)
         started, spent = time.perf_counter(), function.meter.gradient_equivalents
+        purse = self.limits.purse(self.scalars, function.meter)
         if self.stop_reason is None:
             living.advance(function)
         point = self._current(function)
         if self.stop_reason is None:
             restart = self._stop_if_done(function)
             if self.stop_reason is None:
-                self._iterate(function, point, restart)
+                self._iterate(function, point, purse, restart)
             living.explain_stop(function, self.stop_reason in SEARCHED_IN_VAIN)
+            if self.stop_reason is not None:
+                self._restore_best(function, evaluate=purse.empty() is None)
         self.scalars["spent"] = float(self.scalars["spent"]) + function.meter.gradient_equivalents - spent
         self.scalars["elapsed"] = float(self.scalars["elapsed"]) + time.perf_counter() - started
         return self._sign * float(self.scalars["loss"])
@@ -155,25 +158,32 @@ class Descent(CurrentPoint):
 
     # --- one iteration ---
 
-    def _iterate(self, function: Function, point: Point, restart: str) -> None:
+    def _iterate(self, function: Function, point: Point, purse: Purse, restart: str) -> None:
         started = time.perf_counter()
         norm_before = float(self.scalars["gradient_norm"])
         vectors.copy_(self._start_buffer, self._local)
         vectors.copy_(self._gradient_buffer, point.gradient)
+        point.gradient = self._gradient_buffer  # and the search's evaluations may free the gradient that was there
+        self._watch.forget()
         tally = Tally(restart)
         for _ in range(_MAX_PROPOSALS):
+            point.left = purse.left
             proposal = self.direction.propose(point)
             tally.propose(proposal)
-            line = self._line(function, point, proposal)
+            line = self._line(function, point, proposal, purse)
             result = self.search(line) if line.start_slope < 0.0 else _no_search(line)
             step = self._commit(line, result, proposal)
             tally.search(line)
             if step.length > 0.0:
-                self._accept(function, step)
+                length = self._accept(function, step)
                 if result.status is SearchStatus.UNBOUNDED:
                     self._stop(StopReason.UNBOUNDED)
+                self._stop_if_spent(result, purse)
                 break
             self._back(point)
+            length = vectors.norm(step.direction, self._groups)
+            if self._stop_if_spent(result, purse):
+                break  # what the direction has learned is not at fault
             if not self.direction.reject(step, point):
                 self._stop(from_search(result.status))
                 break
@@ -184,21 +194,21 @@ class Descent(CurrentPoint):
             proposal, step, changed=self._changed, numbers=living.measure(function, float(self.scalars["loss"])),
             iteration=self.scalars["iteration"], loss=self._sign * float(self.scalars["loss"]),
             gradient_norm=float(self.scalars["gradient_norm"]), norm_before=norm_before,
-            length=vectors.norm(step.direction, self._groups), status=result.status.name.lower(),
+            length=length, status=result.status.name.lower(),
             stop=self.stop_reason.name.lower() if self.stop_reason else "",
             gradient_equivalents=function.meter.gradient_equivalents, seconds=time.perf_counter() - started,
         )  # fmt: skip
         self._changed = ""
         self.history.append(record)
 
-    def _line(self, function: Function, point: Point, proposal: Proposal) -> Line:
+    def _line(self, function: Function, point: Point, proposal: Proposal, purse: Purse) -> Line:
         slope = proposal.slope
         if slope is None:
             (slope,) = point.dots((self._gradient_buffer, proposal.vector))
         return Line(
             function, self._local, self._gradient, self._start_buffer, proposal.vector,
             loss=point.loss, slope=slope, first_step=proposal.first_step, scaled=proposal.scaled, noise=self._noise(point.loss),
-            groups=self._groups, cheap_loss=self._functions.cheap_loss,
+            groups=self._groups, cheap_loss=self._functions.cheap_loss, spent=purse.empty,
         )  # fmt: skip
 
     def _commit(self, line: Line, result: SearchResult, proposal: Proposal) -> Step:
@@ -219,39 +229,20 @@ class Descent(CurrentPoint):
             line.start_loss, loss, line.start_slope, slope, gain,
         )  # fmt: skip
 
-    def _accept(self, function: Function, step: Step) -> None:
-        gradient_norm = vectors.norm(step.gradient_after, self._groups)
+    def _accept(self, function: Function, step: Step) -> float:
+        """Stand at the new point; returns the norm of the direction that led there."""
+        after, direction = step.gradient_after, step.direction
+        squares = vectors.dots([(after, after), (direction, direction)], self._groups)
         self._keep_best(step.loss_after)
-        self._remember(function, step.loss_after, gradient_norm)
-        self.direction.accept(step, self._point(function))
+        self._remember(function, step.loss_after, math.sqrt(squares[0]))
+        self.direction.accept(step, self._point(function, after))
+        return math.sqrt(squares[1])
 
     def _back(self, point: Point) -> None:
         """Return to the start of the iteration, gradient included."""
         vectors.copy_(self._local, self._start_buffer)
         vectors.copy_(self._gradient(), self._gradient_buffer)
-        point.gradient = self._gradient()
-
-    # --- stopping ---
-
-    def _stop_if_done(self, function: Function) -> str:
-        """Stop for the reasons that need no search; returns why the direction starts afresh instead, if it does.
-
-        Where no new lowest loss came for long, what the direction has learned may be to blame. It is forgotten once, and
-        again only after a gain that rounding cannot have made.
-        """
-        reason, restart, scalars = self.limits.reached(self.scalars), "", self.scalars
-        best = float(scalars["best_loss"])
-        if reason is None and living.why_stop(function):
-            reason = StopReason.HELD_OUT
-        if reason is StopReason.NO_PROGRESS and best < float(scalars["afresh_at"]) - self._noise(best):
-            restart = f"{scalars['since_best']} iterations without a new lowest loss"
-            scalars.update(since_best=0, afresh_at=best)
-            self.direction.reset()
-            reason = self.limits.reached(scalars)
-        if reason is not None:
-            self._stop(reason)
-            self._restore_best(function)
-        return restart
+        self._watch.note(self.memory.parameters)
 
 
 def _no_search(line: Line) -> SearchResult:

@@ -156,6 +156,7 @@ class GaussNewtonCG(Descent):
         curvature_samples: int | None = None,
         **options: Any,
     ) -> None:
+        _refuse_maximize(options, "GaussNewtonCG")
         direction = GaussNewtonCGDirection(
             damping=damping, max_products=max_products, progress=progress, curvature_samples=curvature_samples
         )
@@ -187,5 +188,14 @@ class LevenbergMarquardt(Descent):
         geodesic: bool = True,
         **options: Any,
     ) -> None:
+        _refuse_maximize(options, "LevenbergMarquardt")
         direction = LevenbergMarquardtDirection(damping=damping, solver=solver, scale=scale, geodesic=geodesic)
         super().__init__(params, direction, Unit(), **options)
+
+
+def _refuse_maximize(options: dict[str, Any], method: str) -> None:
+    if options.get("maximize"):
+        raise ValueError(
+            f"maximize: {method} descends by a matrix that is positive semidefinite for sums of squares and for losses "
+            "convex in the outputs, and their negatives are neither. Use NewtonCG or LBFGS to maximise"
+        )

@@ -23,7 +23,10 @@ def allowance(dtype: torch.dtype) -> float:
 
 
 class _CoarsestDtype(TorchFunctionMode):
-    """Notes the shortest floating dtype among the results of torch functions, autocast's included."""
+    """Notes the shortest floating dtype among the differentiable results of torch functions, autocast's included.
+
+    What does not depend on the parameters (a batch that is cast before it is used) does not round the loss anew at each point.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,14 +34,14 @@ class _CoarsestDtype(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor) and result.dtype in _ALLOWANCE:
+        if isinstance(result, Tensor) and result.requires_grad and result.dtype in _ALLOWANCE:
             shorter = self.found is None or torch.finfo(result.dtype).eps > torch.finfo(self.found).eps
             self.found = result.dtype if shorter else self.found
         return result
 
 
 def watch_dtype(evaluate: Callable[[], T]) -> tuple[T, torch.dtype | None]:
-    """Call ``evaluate`` and tell the coarsest floating dtype that its torch functions returned."""
+    """Call ``evaluate`` and tell the coarsest floating dtype of what its torch functions computed from the parameters."""
     with _CoarsestDtype() as mode:
         result = evaluate()
     return result, mode.found

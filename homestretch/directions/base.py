@@ -26,6 +26,7 @@ class Point:
         inverse_diagonal: Diagonal of the preconditioner's inverse, ``None`` for the identity.
         function: The function, for products (Hessian, Gauss-Newton, Jacobian) where it has them.
         groups: Process groups over which inner products are summed.
+        left: What may still be spent, in gradient-equivalents.
     """
 
     parameters: Vector
@@ -34,6 +35,11 @@ class Point:
     inverse_diagonal: Vector | None
     function: Function
     groups: Sequence[dist.ProcessGroup] = ()
+    left: float = math.inf
+
+    def affordable(self, products: int, price: float) -> int:
+        """How many of ``products`` at this price the budget allows, two evaluations for the search set aside."""
+        return products if self.left == math.inf else max(min(products, int((self.left - 2.0) / price)), 0)
 
     def dots(self, *pairs: tuple[Sequence[Tensor], Sequence[Tensor]]) -> list[float]:
         """Inner products, all in one all-reduce."""

@@ -10,10 +10,13 @@ Damping, warm start and stopping rule follow J. Martens, "Deep learning via Hess
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from homestretch import vectors
+from homestretch.cost import GAUSS_NEWTON_PRODUCT
 from homestretch.directions.alignment import Operator, gauss_newton_operator, said
 from homestretch.directions.base import Memory, Point, Proposal, Step
+from homestretch.directions.conjugate_gradient import initial_step
 from homestretch.directions.linear_cg import CGOptions, CGResult, CGStatus, linear_cg
 from homestretch.errors import UnsupportedError
 from homestretch.objective.base import Function
@@ -81,12 +84,18 @@ class GaussNewtonCGDirection:
         """Solve for the step at the present damping."""
         function = self._curvature_function(point.function)
         operator = gauss_newton_operator(function, self._memory.parameters, "GaussNewtonCG")
+        products = point.affordable(self._options.max_iterations + 1, GAUSS_NEWTON_PRODUCT) - 1  # one may go into the damping
+        if products < 1:
+            z = apply(point.inverse_diagonal, point.gradient)
+            return self._steepest(z, initial_step(point, z), "the budget allows no Gauss-Newton product")
         damping = self._damping(operator, point)
-        result = self._solve(operator, damping, point)
+        result = self._solve(operator, damping, point, products)
         vectors.copy_(self._solution, result.solution)
         slope, squared = point.dots((point.gradient, result.solution), (result.solution, result.solution))
         if not slope < 0.0:
-            return self._steepest(point, damping)
+            # the first product showed negative curvature: the loss is not convex in the outputs here
+            z = apply(point.inverse_diagonal, point.gradient)
+            return self._steepest(z, 1.0 / (damping + float(self._memory.scalars["largest"])), "negative curvature at once")
         # The solver's model holds the damping; the gain ratio is that of the undamped one, m(a) = a slope + a^2 bend / 2.
         self._bend = 2.0 * (result.model - slope) - damping * squared
         predicted = -slope - 0.5 * self._bend
@@ -120,13 +129,11 @@ class GaussNewtonCGDirection:
         for t in self._solution:
             t.zero_()
 
-    def _steepest(self, point: Point, damping: float) -> Proposal:
-        """What is left where the first product showed negative curvature: the loss is not convex in the outputs here."""
-        z = vectors.negative(apply(point.inverse_diagonal, point.gradient))
+    def _steepest(self, z: Vector, first_step: float, why: str) -> Proposal:
         self._bend = 0.0
-        return Proposal(z, 1.0 / (damping + float(self._memory.scalars["largest"])), restart="negative curvature at once")
+        return Proposal(vectors.negative(z), first_step, restart=why)
 
-    def _solve(self, operator: Operator, damping: float, point: Point) -> CGResult:
+    def _solve(self, operator: Operator, damping: float, point: Point, products: int) -> CGResult:
         def damped(vector: Vector) -> Vector:
             product = operator(vector)
             vectors.add_(product, vector, damping)
@@ -137,7 +144,7 @@ class GaussNewtonCGDirection:
             start = vectors.clone(self._solution)
             vectors.scale_(start, self._decay)
         return linear_cg(
-            damped, vectors.negative(point.gradient), point.dots, self._options,
+            damped, vectors.negative(point.gradient), point.dots, replace(self._options, max_iterations=products),
             precondition=lambda v: apply(point.inverse_diagonal, v), start=start,
         )  # fmt: skip
 

@@ -15,12 +15,12 @@ operations, and all its inner products fit one all-reduce. The small matrices ar
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from homestretch import vectors
+from homestretch.blocks import Blocks
 from homestretch.directions.base import Memory, Point, Proposal, Step
 from homestretch.directions.conjugate_gradient import initial_step
 from homestretch.directions.renewal import goes_downhill
@@ -48,120 +48,149 @@ class LBFGSDirection:
         self._size = memory
 
     def bind(self, memory: Memory) -> None:
-        """Allocate the stacked pairs, or take over loaded ones."""
+        """Allocate the stacked pairs, or take over loaded ones. The memory holds views of them, a stack for each parameter.
+
+        Raises:
+            ValueError: If the loaded ones are more or fewer than this method keeps.
+        """
         self._memory = memory
-        size = self._size
-        self._s = [t.view(size, -1) for t in memory.need("s", lambda p: p.new_zeros((size, *p.shape)))]
-        self._y = [t.view(size, -1) for t in memory.need("y", lambda p: p.new_zeros((size, *p.shape)))]
+        self._blocks = Blocks(vectors.locals_of(memory.parameters))
+        self._s, self._y = self._stack("s"), self._stack("y")
         scalars = memory.scalars
-        # Chronological small matrices; the stacks themselves are circular, `slots` tells the order.
-        self._slots: list[int] = [int(i) for i in scalars.setdefault("slots", [])]
-        self._sy = _matrix(scalars.setdefault("sy", []), len(self._slots))
-        self._yy = _matrix(scalars.setdefault("yy", []), len(self._slots))
+        # The small matrices are in order of time; the stacks are circular, with the oldest pair at `oldest`.
+        self._oldest = int(scalars.setdefault("oldest", 0))
+        self._small = _small(scalars.setdefault("small", []))
+        self._note_scale()
 
     def flush(self) -> None:
         """Write the small matrices to the memory, as a checkpoint is about to be made."""
-        self._memory.scalars.update(slots=list(self._slots), sy=self._sy.tolist(), yy=self._yy.tolist())
+        self._memory.scalars.update(oldest=self._oldest, small=self._small.tolist())
 
     def propose(self, point: Point) -> Proposal:
         """``-H g`` in the compact form; the preconditioned steepest descent while there are no pairs."""
-        if not self._slots:
+        if not self._count:
             z = apply(point.inverse_diagonal, point.gradient)
             return Proposal(vectors.negative(z), initial_step(point, z))
-        gradient = _flat(point.gradient)
-        inverse = None if point.inverse_diagonal is None else _flat(point.inverse_diagonal)
-        pg = apply(inverse, gradient)
-        products = _products(((self._s, gradient), (self._y, pg)), point)
-        sg, yg = (p[self._slots] for p in products)
-        diagonal = self._sy.diagonal()
-        scale = float(diagonal[-1] / self._yy[-1, -1])
-        upper = self._sy.triu()
-        u = _solve(upper, sg)
-        c = _solve(upper.mT, diagonal * u + scale * (self._yy @ u - yg), lower=True)
-        return Proposal(self._combine(gradient, inverse, u, c, scale, point), 1.0, scaled=True)
+        gradient = self._blocks.pack(point.gradient)
+        inverse = self._inverse(point)
+        sg, yg = self._products(gradient, apply(inverse, gradient), point)
+        sy, yy = self._small  # of the first only the upper triangle counts
+        u = _solve(sy, sg)
+        c = _solve(sy.mT, torch.add(sy.diagonal() * u, yy @ u - yg, alpha=self._scale), lower=True)
+        return Proposal(self._combine(gradient, inverse, u, c), 1.0, scaled=True)
 
     def accept(self, step: Step, point: Point) -> None:
         """Store the newest pair in place of the oldest, if its curvature is positive."""
-        y = _flat(step.gradient_before)
+        y = self._blocks.pack(step.gradient_before)  # the loop lets go of it
         vectors.scale_(y, -1.0)
-        vectors.add_(y, _flat(step.gradient_after))
-        inverse = None if point.inverse_diagonal is None else _flat(point.inverse_diagonal)
-        py = apply(inverse, y)
-        direction = _flat(step.direction)
+        vectors.add_(y, self._blocks.pack(step.gradient_after))
+        py = apply(self._inverse(point), y)
+        direction = self._blocks.pack(step.direction)
         dy, dd, yy = point.dots((direction, y), (direction, direction), (y, y))
         if not _COSINE * vectors.working_eps(y[0].dtype) * math.sqrt(dd * yy) < dy < math.inf:
             return  # a cosine has no units: sy / yy would tell pairs apart by the scale of the loss
-        slot = self._slots.pop(0) if len(self._slots) == self._size else len(self._slots)
-        if len(self._sy) == self._size:
-            self._sy, self._yy = self._sy[1:, 1:], self._yy[1:, 1:]
-        self._slots.append(slot)
+        slot = self._make_room()
         for i in range(len(y)):
             torch.mul(direction[i], step.length, out=self._s[i][slot])
             self._y[i][slot].copy_(y[i])
-        column_sy, column_yy = (p[self._slots] for p in _products(((self._s, y), (self._y, py)), point))
-        self._sy = _bordered(self._sy, column_sy, torch.zeros_like(column_sy))
-        self._yy = _bordered(self._yy, column_yy, column_yy)
+        columns = torch.stack(self._products(y, py, point, count=self._count + 1))
+        self._small = _bordered(self._small, columns)
+        self._note_scale()
 
     def reject(self, step: Step, point: Point) -> bool:
         """Forget the pairs; without any there is nothing more to propose."""
-        had_pairs = bool(self._slots)
+        had_pairs = self._count > 0
         self.reset()
         return had_pairs
 
     def renew(self, point: Point) -> str:
         """Keep the pairs, whose curvature a changed function mostly shares, if what they make passes for positive definite."""
-        pairs = len(self._slots)
+        pairs = self._count
         if not pairs:
             return "there are no pairs yet"
-        if bool((self._sy.diagonal() > 0.0).all()) and goes_downhill(point, self.propose(point).vector):
+        if bool((self._small[0].diagonal() > 0.0).all()) and goes_downhill(point, self.propose(point).vector):
             return f"the {pairs} pairs are kept, they make a positive definite matrix"
         self.reset()
         return f"the {pairs} pairs are dropped, their matrix is not positive definite to rounding"
 
     def reset(self) -> None:
         """Forget the pairs."""
-        self._slots, self._sy, self._yy = [], _matrix([], 0), _matrix([], 0)
+        self._oldest, self._small = 0, _small([])
+        self._note_scale()
 
-    def _combine(self, gradient: Vector, inverse: Vector | None, u: Tensor, c: Tensor, scale: float, point: Point) -> Vector:
-        r""":math:`-\gamma M^{-1} (g - Y u) - S c`, tensor by tensor."""
-        full_u, full_c = (
-            torch.zeros(self._size, dtype=torch.float64).index_put_((torch.tensor(self._slots),), v) for v in (u, c)
-        )
+    def _stack(self, name: str) -> list[Tensor]:
+        """The blocks of the stack held under ``name``."""
+        held = self._memory.get(name)
+        if held is not None and len(held[0]) != self._size:
+            raise ValueError(
+                f"the state holds {len(held[0])} pairs and this L-BFGS keeps {self._size}: make it with that memory"
+            )
+        blocks = self._blocks.stacks(self._size) if held is None else self._blocks.pack_stack(held)
+        self._memory.set(name, self._blocks.unpack_stack(blocks))
+        return blocks
+
+    @property
+    def _count(self) -> int:
+        return self._small.shape[1]
+
+    def _make_room(self) -> int:
+        """The slot of the next pair; forgets the oldest pair if there is no other."""
+        if self._count < self._size:
+            return self._count
+        slot, self._oldest = self._oldest, (self._oldest + 1) % self._size
+        self._small = self._small[:, 1:, 1:]
+        return slot
+
+    def _note_scale(self) -> None:
+        r"""Remember :math:`\gamma` of the newest pair."""
+        sy, yy = self._small[:, -1, -1].tolist() if self._count else (1.0, 1.0)
+        self._scale = sy / yy
+
+    def _inverse(self, point: Point) -> Vector | None:
+        return None if point.inverse_diagonal is None else self._blocks.pack(point.inverse_diagonal)
+
+    def _products(self, with_s: Vector, with_y: Vector, point: Point, *, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """Inner products of one vector with all s, of another with all y: in float64 on the host, in order of time."""
+        count = self._count if count is None else count
+        sums = []
+        for stack, vector in ((self._s, with_s), (self._y, with_y)):
+            parts = [torch.mv(a[:count], v).to("cpu", torch.float64) for a, v in zip(stack, vector, strict=True)]
+            sums.append(parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
+        if point.groups:
+            sums = list(vectors.sum_over_ranks(torch.stack(sums), point.groups, point.gradient))
+        return _rolled(sums[0], self._oldest), _rolled(sums[1], self._oldest)
+
+    def _combine(self, gradient: Vector, inverse: Vector | None, u: Tensor, c: Tensor) -> Vector:
+        r""":math:`-\gamma M^{-1} (g - Y u) - S c`, block by block."""
+        count = self._count
+        u, c = _rolled(u, count - self._oldest), _rolled(c, count - self._oldest)
         result = []
         for i, g in enumerate(gradient):
-            weights_u, weights_c = full_u.to(g.device, g.dtype), full_c.to(g.device, g.dtype)
-            r = torch.addmv(g, self._y[i].mT, weights_u, beta=-scale, alpha=scale)
+            r = torch.addmv(g, self._y[i][:count].mT, u.to(g.device, g.dtype), beta=-self._scale, alpha=self._scale)
             r = r if inverse is None else r.mul_(inverse[i])
-            result.append(r.addmv_(self._s[i].mT, weights_c, alpha=-1.0).view(point.gradient[i].shape))
-        return result
-
-
-def _flat(vector: Sequence[Tensor]) -> Vector:
-    return [t.view(-1) if t.is_contiguous() else t.reshape(-1) for t in vector]
-
-
-def _products(pairs: Sequence[tuple[Vector, Vector]], point: Point) -> list[Tensor]:
-    """``stack @ vector`` summed over tensors and ranks, in float64 on the host, all in one all-reduce."""
-    sums = []
-    for stack, vector in pairs:
-        parts = [torch.mv(a, v).to("cpu", torch.float64) for a, v in zip(stack, vector, strict=True)]
-        sums.append(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0])
-    return list(vectors.sum_over_ranks(torch.stack(sums), point.groups, point.gradient))
+            result.append(r.addmv_(self._s[i][:count].mT, c.to(g.device, g.dtype), alpha=-1.0))
+        return self._blocks.unpack(result)
 
 
 def _solve(matrix: Tensor, right: Tensor, *, lower: bool = False) -> Tensor:
     return torch.linalg.solve_triangular(matrix, right.unsqueeze(1), upper=not lower).squeeze(1)
 
 
-def _matrix(rows: list[list[float]], size: int) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float64).reshape(size, size)
+def _rolled(vector: Tensor, first: int) -> Tensor:
+    """``vector`` from entry ``first`` on, then what is before it."""
+    return torch.cat((vector[first:], vector[:first])) if 0 < first < len(vector) else vector
 
 
-def _bordered(matrix: Tensor, column: Tensor, row: Tensor) -> Tensor:
-    """``matrix`` with one more column and row; their common last entry is the column's."""
-    n = len(matrix)
-    grown = matrix.new_empty(n + 1, n + 1)
-    grown[:n, :n] = matrix
-    grown[n, :] = row
-    grown[:, n] = column
+def _small(rows: list[list[list[float]]]) -> Tensor:
+    """The small matrices, :math:`S^T Y` and :math:`Y^T H Y`, from nested lists."""
+    return torch.tensor(rows, dtype=torch.float64) if rows and rows[0] else torch.zeros(2, 0, 0, dtype=torch.float64)
+
+
+def _bordered(matrices: Tensor, columns: Tensor) -> Tensor:
+    """Both matrices with one more column, which is their new last row too."""
+    n = matrices.shape[1]
+    grown = matrices.new_empty(2, n + 1, n + 1)
+    grown[:, :n, :n] = matrices
+    grown[:, n] = columns
+    grown[:, :, n] = columns
     return grown

@@ -10,8 +10,10 @@ al. (2024), see :mod:`homestretch.directions.nystrom`.
 from __future__ import annotations
 
 import math
+from copy import copy
 
 from homestretch import vectors
+from homestretch.cost import HESSIAN_PRODUCT
 from homestretch.directions.alignment import Operator, hessian_operator, said
 from homestretch.directions.base import Memory, Point, Proposal, Step
 from homestretch.directions.conjugate_gradient import initial_step
@@ -26,6 +28,7 @@ _LOOSEST = 0.5  # the first forcing term, and the largest
 _GAMMA, _ALPHA = 0.9, 2.0  # Eisenstat and Walker's choice 2
 _MATTERS = 0.1  # the last forcing term limits the next one only while its image is above this (their safeguard)
 _GOOD, _POOR = 0.75, 0.25  # gain ratios beyond which the radius changes (Nocedal and Wright, algorithm 4.1)
+_ANY = 1 << 30  # products
 _NO_MOVE = 1e-2  # a step below this times the parameters' rounding unit changes nothing
 
 
@@ -70,7 +73,7 @@ class NewtonCGDirection:
         self._damping = damping
         self._first_radius = trust_radius
         self._follow = follow
-        self._nystrom = nystrom
+        self._nystrom = None if nystrom is None else copy(nystrom)  # its state is this method's own
 
     def bind(self, memory: Memory) -> None:
         """Nothing but numbers is kept, and the low-rank preconditioner."""
@@ -89,9 +92,14 @@ class NewtonCGDirection:
         if self._memory.scalars["steepest"]:
             return self._steepest(point, "no step along Newton's direction was found")
         operator, extra = self._operator(point), dict[str, float]()
-        if self._nystrom is not None and self._nystrom.due:
-            extra["sketch_products"] = float(self._nystrom.refresh(operator, point.parameters))
-        result = self._solve(operator, point)
+        if not point.affordable(1, HESSIAN_PRODUCT):
+            return self._steepest(point, "the budget allows no Hessian product")
+        if self._nystrom is not None and self._nystrom.due and self._nystrom.rank < point.affordable(_ANY, HESSIAN_PRODUCT):
+            made = self._nystrom.refresh(operator, point.parameters)
+            extra["sketch_products"] = float(made)
+            point.left -= made * HESSIAN_PRODUCT
+        products = max(point.affordable(self._max_products, HESSIAN_PRODUCT), 1)
+        result = self._solve(operator, point, products)
         known = isinstance(point.function, HessianProducts)
         extra.update(said(point.function, "hessian") if known else {"hessian: gradient differences": 1.0})
         extra["inner_iterations"] = float(result.iterations)
@@ -151,7 +159,7 @@ class NewtonCGDirection:
             return hessian_operator(point.function, parameters, "NewtonCG")
         return GradientDifferences(point, parameters)
 
-    def _solve(self, operator: Operator, point: Point) -> CGResult:
+    def _solve(self, operator: Operator, point: Point, products: int) -> CGResult:
         def damped(vector: Vector) -> Vector:
             product = operator(vector)
             if self._damping > 0.0:
@@ -164,7 +172,7 @@ class NewtonCGDirection:
             return apply(point.inverse_diagonal, vector)
 
         scalars = self._memory.scalars
-        options = CGOptions(self._max_products, tolerance=float(scalars["forcing"]), radius=float(scalars["radius"]))
+        options = CGOptions(products, tolerance=float(scalars["forcing"]), radius=float(scalars["radius"]))
         return linear_cg(damped, vectors.negative(point.gradient), point.dots, options, precondition=precondition)
 
     def _for_search(self, result: CGResult, length: float, point: Point, extra: dict[str, float]) -> Proposal:

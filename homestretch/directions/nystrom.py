@@ -27,6 +27,8 @@ from homestretch.vectors import Vector
 class NystromPreconditioner:
     """A low-rank approximation of a Hessian, made anew every few iterations.
 
+    A method works with a copy of what it is given, so one may be given to several.
+
     Args:
         rank: Number of Hessian products that go into one approximation (fewer where there are fewer parameters).
         every: Iterations between two of them.
@@ -54,6 +56,11 @@ class NystromPreconditioner:
         memory.scalars.setdefault("nystrom_values", [])
         memory.scalars.setdefault("nystrom_made", 0)
         memory.scalars.setdefault("nystrom_age", self._every)
+
+    @property
+    def rank(self) -> int:
+        """Hessian products that the next approximation takes."""
+        return len(self._basis[0])
 
     @property
     def due(self) -> bool:

@@ -189,16 +189,23 @@ class Collocation(ResidualProducts):
         return float((ours.double() - exact).square().sum())
 
     def promote(self, dtype: torch.dtype = torch.float64) -> None:
-        """Bring parameters, model and points to another dtype; minimisers start afresh from here."""
+        """Bring parameters, model and points to another dtype for good; minimisers keep what they learned where it still holds.
+
+        :func:`homestretch.promote` does the same for a while, for an ``Objective`` too.
+        """
         for p in self.parameters:
             p.grad = None
             p.data = p.data.to(dtype)
         if self.model is not None:
             self.model.to(dtype)
+        self.cast_points(dtype)
+        self.changed(f"promoted to {str(dtype).removeprefix('torch.')}")
+
+    def cast_points(self, dtype: torch.dtype) -> None:
+        """Bring the points, those that are not fitted included, to another dtype."""
         self.points = promoted(self.points, dtype)
         if self._watch is not None:
             self._watch.promote(dtype)
-        self.changed(f"promoted to {str(dtype).removeprefix('torch.')}")
 
     def weigh(self) -> None:
         """Once: warn if there are more parameters than residuals, and nothing else looks between the points."""

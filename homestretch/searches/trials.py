@@ -44,7 +44,8 @@ class Finished(Exception):  # noqa: N818 - it carries a result, it is no error
 class Trials:
     """The trials of one search along ``line``: counted, limited, the lowest one remembered.
 
-    A loss of minus infinity and the limit end the search by raising :class:`Finished` with the lowest finite trial.
+    A loss of minus infinity, the limit and a spent budget end the search by raising :class:`Finished` with the lowest finite
+    trial.
 
     Args:
         line: The line.
@@ -73,12 +74,12 @@ class Trials:
 
     def forward(self, step: float) -> Trial:
         """The loss at ``step``, forward only where that is cheaper."""
-        self._count()
+        self._count(graded=False)
         return self._note(Trial(step, self.line.loss(step)))
 
     def graded(self, step: float) -> Trial:
         """Loss and slope at ``step``."""
-        self._count()
+        self._count(graded=True)
         return self._note(Trial(step, *self.line.loss_and_slope(step)))
 
     def accept(self, trial: Trial, status: SearchStatus) -> NoReturn:
@@ -89,7 +90,7 @@ class Trials:
         """End the search with the lowest trial; the status says that there is none if so."""
         if self.best.step > 0.0:
             self.accept(self.best, status)
-        if status is not SearchStatus.UNBOUNDED:
+        if status not in (SearchStatus.UNBOUNDED, SearchStatus.BUDGET):
             status = SearchStatus.NO_DECREASE if self._any_finite else SearchStatus.NON_FINITE
         raise Finished(SearchResult(0.0, self.start.loss, None, status))
 
@@ -108,11 +109,13 @@ class Trials:
         """Whether the decrease that :meth:`sufficient` asks for is below the noise, and ``trial`` is no higher than that."""
         return trial.loss <= self.ceiling and -fraction * trial.step * self.start.slope <= self.line.noise
 
-    def _count(self) -> None:
+    def _count(self, *, graded: bool) -> None:
         if self.spent:
             # All trials so far went further and lower: nothing holds the loss along this line.
             endless = self._falling == self.evaluations
             self.give_up(SearchStatus.UNBOUNDED if endless else SearchStatus.LIMIT)
+        if self.line.exhausted(graded=graded):
+            self.give_up(SearchStatus.BUDGET)
         self.evaluations += 1
 
     def _note(self, trial: Trial) -> Trial:

@@ -24,6 +24,8 @@ class Unit:
 
     def __call__(self, line: LineFunction) -> SearchResult:
         """Try the first step."""
+        if line.exhausted(graded=False):
+            return SearchResult(0.0, line.start_loss, None, SearchStatus.BUDGET)
         step = line.first_step
         loss = line.loss(step)
         if loss < line.start_loss + self.decrease * step * line.start_slope:

@@ -14,6 +14,7 @@ from homestretch.descent import Descent
 from homestretch.errors import UnsupportedError
 from homestretch.history import History
 from homestretch.objective import AnyObjective, LeastSquares
+from homestretch.promotion import Promotion
 from homestretch.resort import MeasuredResort, Race, Resort
 from homestretch.swap import SwapRule, default_rule
 from homestretch.two_phase import state as state_format
@@ -57,6 +58,8 @@ class TwoPhase(Optimizer):
         budget: Planned cost of the whole run in gradient-equivalents, for rules that ask.
         decoupled_decay: What becomes of a decoupled weight decay at the swap: ``"ignore"`` it, as no loss contains it, or
             keep it as a ``"penalty"``.
+        promote: Whether the convex phase runs in float64, data, buffers and parameters cast at the swap and back at a resort;
+            see :func:`~homestretch.promotion.promote`.
         metrics: Called at the end of each epoch; the numbers it returns by name go into the epoch's record.
         history: Where records go; a new one in memory by default.
 
@@ -78,6 +81,7 @@ class TwoPhase(Optimizer):
         probe_samples: int = 512,
         budget: float | None = None,
         decoupled_decay: str = "ignore",
+        promote: bool = False,
         metrics: Callable[[], dict[str, float]] | None = None,
         history: History | None = None,
     ) -> None:
@@ -91,6 +95,10 @@ class TwoPhase(Optimizer):
             raise ValueError("resort: a Race runs both phases by itself and needs an objective for it; use MeasuredResort")
         if decoupled_decay not in _DECAY_CHOICES:
             raise ValueError(f"decoupled_decay must be one of {_DECAY_CHOICES}, got {decoupled_decay!r}")
+        if promote and objective is None:
+            raise ValueError(
+                "promote needs an objective, whose data can be cast; with plain closures cast model and data yourself"
+            )
         super().__init__(params, {})
         given = [id(p) for g in self.param_groups for p in g["params"]]
         if given != [id(p) for g in first.param_groups for p in g["params"]]:
@@ -115,6 +123,7 @@ class TwoPhase(Optimizer):
         self.gradient_norm = gradient_norm
         self.probe_samples = probe_samples
         self.decoupled_decay = decoupled_decay
+        self.promotion = Promotion(objective) if promote and objective is not None else None
         self.trainable: list[Tensor] = [p for g in first.param_groups for p in g["params"] if p.requires_grad]
         whole = self.second_function(objective) if objective is not None else None
         self.convex = SecondPhase(second, self.trainable, whole)

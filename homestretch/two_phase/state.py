@@ -38,6 +38,7 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
         "objective": optimizer.objective.state_dict() if isinstance(optimizer.objective, _WITH_STATE) else None,
         "growing": optimizer.growing.state_dict() if optimizer.growing is not None else None,
         "meter": optimizer.meter.state_dict(),
+        "promoted": optimizer.promotion is not None and optimizer.promotion.active,
     }
     if optimizer.phase == "second":
         second = optimizer.second.state_dict()
@@ -58,6 +59,10 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     about = groups[0][_KEY]
     first_state = {k: {n: v for n, v in entry.items() if not n.startswith(_PREFIX)} for k, entry in packed["state"].items()}
     first_groups = [{k: v for k, v in g.items() if k != _KEY} for g in groups]
+    if about["promoted"] and optimizer.promotion is None:
+        raise ValueError("the state was saved from a promoted convex phase: make this TwoPhase with promote=True")
+    if optimizer.promotion is not None:
+        optimizer.promotion.undo()  # the first optimizer's state is cast to the parameters' dtype
     load_first(optimizer, {"state": {k: v for k, v in first_state.items() if v}, "param_groups": first_groups})
     optimizer.phase = str(about["phase"])
     optimizer.epochs = int(about["epochs"])
@@ -74,6 +79,8 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     if optimizer.growing is not None and about["growing"] is not None:
         optimizer.growing.load_state_dict(about["growing"])
     optimizer.meter.load_state_dict(about["meter"])
+    if about["promoted"] and optimizer.promotion is not None:
+        optimizer.promotion.apply(check=False)
     if "second" in about:
         optimizer.convex.recall(str(about.get("method", "")), str(about.get("method_reason", "")))
         numbers = _trainable_numbers(optimizer)

@@ -94,6 +94,7 @@ def propose(optimizer: TwoPhase, proposal: Decision) -> Decision:
 
 def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> None:
     """Begin the convex phase with what the first optimizer has learned; after a race, go on with it from where that ended."""
+    promoted = "" if optimizer.promotion is None else optimizer.promotion.apply()
     averaged = not raced and use_averaged_weights(optimizer.first)
     settled = "" if raced else settle(optimizer.objective)
     taken = "it goes on from the end of the race" if raced else optimizer.convex.start(optimizer.first)
@@ -106,7 +107,7 @@ def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> No
     optimizer.swap_epoch, optimizer.swap_reason = optimizer.epochs, decision.reason
     notes = [decision.reason, f"method: {type(optimizer.second).__name__} ({optimizer.convex.reason})", taken]
     notes += ["the first optimizer's averaged weights are the starting point"] if averaged else []
-    notes += [note for note in (settled, decoupled_note(optimizer.first, optimizer.decoupled_decay)) if note]
+    notes += [note for note in (promoted, settled, decoupled_note(optimizer.first, optimizer.decoupled_decay)) if note]
     values = dict(decision.values) if loss is None else {**decision.values, "exact_loss": loss}
     write_event(optimizer, "swap", "; ".join(notes), values)
     optimizer.resort.swapped(optimizer.meter.gradient_equivalents, optimizer.epochs, loss, optimizer.budget)
@@ -121,4 +122,5 @@ def go_back(optimizer: TwoPhase, decision: Decision) -> None:
     go_on_from_here(optimizer.first)
     optimizer.phase = "first"
     optimizer.rule.reset()
-    write_event(optimizer, "resort", decision.reason, decision.values)
+    back = [] if optimizer.promotion is None else [optimizer.promotion.undo()]
+    write_event(optimizer, "resort", "; ".join([decision.reason, *back]), decision.values)

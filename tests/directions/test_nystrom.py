@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from homestretch import vectors
+from homestretch import NewtonCG, vectors
 from homestretch.directions.base import Memory
 from homestretch.directions.nystrom import NystromPreconditioner, nystrom
 
@@ -144,3 +145,24 @@ def test_is_due_again_after_its_iterations():
 def test_wrong_settings_are_refused(options, name):
     with pytest.raises(ValueError, match=f"{name} must be a positive number"):
         NystromPreconditioner(**options)
+
+
+def test_one_preconditioner_may_be_given_to_two_methods():
+    """Each works with a copy: steps in turn are those made apart."""
+
+    def make(shared):
+        x = nn.Parameter(torch.tensor([-1.2, 1.0, 0.3], dtype=torch.float64))
+
+        def closure():
+            loss = (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+            loss.backward()
+            return loss
+
+        return NewtonCG([x], nystrom=shared), closure
+
+    apart = [optimizer.minimize(closure, 6) for optimizer, closure in (make(NystromPreconditioner(2, 2)) for _ in range(2))]
+    shared = NystromPreconditioner(2, 2)
+    pairs = [make(shared) for _ in range(2)]
+    for _ in range(6):
+        together = [optimizer.step(closure) for optimizer, closure in pairs]
+    assert together == apart

@@ -24,6 +24,10 @@ class Function:
         self.start_loss, self.start_slope = loss(0.0), slope(0.0)
         self.forwards: list[float] = []
         self.gradients: list[float] = []
+        self.allowed = math.inf
+
+    def exhausted(self, *, graded: bool) -> bool:
+        return self.evaluations >= self.allowed
 
     @property
     def evaluations(self) -> int:

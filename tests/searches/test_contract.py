@@ -219,3 +219,21 @@ def test_steps_do_not_depend_on_the_scale_of_the_loss(line, functions, exponent,
     assert (one.step, one.status) == (two.step, two.status)
     assert plain.forwards == scaled.forwards
     assert plain.gradients == scaled.gradients
+
+
+@each_search
+@each_price
+@pytest.mark.parametrize("allowed", [0, 1, 2, 3, 5])
+def test_a_spent_budget_ends_a_search_with_the_best_step_so_far(search, cheap_loss, allowed, line):
+    tried = line(lambda a: (a - 3e3) ** 4, lambda a: 4 * (a - 3e3) ** 3, 1e-2, cheap_loss=cheap_loss)
+    tried.allowed = allowed
+    result = search(tried)
+    check(result, tried)
+    assert tried.evaluations <= allowed
+    if tried.evaluations == allowed and not (isinstance(search, Unit) and allowed):
+        assert result.status in (SearchStatus.BUDGET, SearchStatus.CONVERGED)
+    if not allowed:
+        assert (result.step, result.status) == (0.0, SearchStatus.BUDGET)
+    if result.status is SearchStatus.BUDGET and allowed:
+        steps = tried.forwards + tried.gradients
+        assert result.loss == min(tried.phi(a) for a in [0.0, *steps])
