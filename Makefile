@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check docs format clean bench-functions bench-overhead bench-rules bench-sciml bench-swap
+.PHONY: help install demo test test-slow check docs format clean bench-choices bench-functions bench-overhead bench-rules bench-sciml bench-swap
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -34,6 +34,9 @@ bench-functions: $(INSTALLED)  ## side by side with peers on smooth test functio
 
 bench-sciml: $(INSTALLED)  ## regression and PINNs beside peers; QUICK=1 for the smoke set; hours without
 	$(BIN)/python -m benchmarks.bench_sciml
+
+bench-choices: $(INSTALLED)  ## what second="auto" rests on; QUICK=1 for a few iterations of each
+	$(BIN)/python -m benchmarks.bench_choices
 
 bench-swap: $(INSTALLED)  ## swap rules against fixed swaps; QUICK=1 for a minute's worth, SCALE=tenth or full for more
 	$(BIN)/python -m benchmarks.bench_swap

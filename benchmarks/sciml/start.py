@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,13 @@ EDITION = 1
 """Raise it when the networks, the points or the first phase change."""
 
 
-def started(name: str, seed: int, steps: int | None = None, folder: Path | None = None) -> tuple[Problem, torch.optim.Adam]:
+def started(
+    name: str,
+    seed: int,
+    steps: int | None = None,
+    folder: Path | None = None,
+    make: Callable[[int], Problem] | None = None,
+) -> tuple[Problem, torch.optim.Adam]:
     """Return the problem after its warm-up, and the optimizer that made it, both fresh copies at every call.
 
     Args:
@@ -23,8 +30,9 @@ def started(name: str, seed: int, steps: int | None = None, folder: Path | None 
         seed: its seed.
         steps: steps of the warm-up, the problem's own number if not given.
         folder: where warm-ups are kept.
+        make: makes the problem from the seed, if it is not one of the benchmark's by that name.
     """
-    problem = make_problem(name, seed)
+    problem = make(seed) if make is not None else make_problem(name, seed)
     if steps is not None:
         problem.warm_up = replace(problem.warm_up, steps=steps)
     folder = folder or results_io.CACHE / "sciml-start"

@@ -1,0 +1,151 @@
+"""What `second="auto"` rests on, measured: `python -m benchmarks.bench_choices`.
+
+Each case of `benchmarks.choices` runs the methods that a rule decides between, from one start and for one processor time, and
+asks `homestretch.auto` what it would pick. `--report` makes `docs/choosing.md` from the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks.bench_sciml import SETTINGS, restart_with
+from benchmarks.choices import CASES, SMALL, Case
+from benchmarks.functions_report import markdown_table
+from benchmarks.results_io import COLUMNS, ROOT, Cache, Record, is_quick, read_table, table_path, write_environment, write_table
+from benchmarks.sciml.ours import Method, engine_version, run_own
+from benchmarks.sciml.start import started
+from benchmarks.sciml.trace import kept
+from benchmarks.sciml_report import environment_of, spread
+from homestretch.auto import DENSE, LEAST_SQUARES, SHARE, SURPLUS, choose
+
+NAME = "choices"
+EXTRA_COLUMNS = ("rule", "cpu_seconds", "iterations", "held_out", "picked", "detail")
+FIRST_SEED = 10
+PAGE = ROOT.parent / "docs" / "choosing.md"
+
+TEXT = """# Choosing a method
+
+`second="auto"` asks these questions in this order, picks, and says why in the run's record (the `swap` event), together with
+what finding out cost in gradient-equivalents. It refuses nothing: there is always a choice.
+
+1. Are the parameters sharded, on several devices or of several dtypes? `LBFGS`.
+2. Are they shorter than float64? `LBFGS`.
+3. Is the loss a sum of squares (a `LeastSquares`, no weight decay) of up to {least_squares:,} parameters, at least {surplus:g}
+   residuals a parameter, can its Jacobian be made point by point, and is there memory for it? `LevenbergMarquardt`.
+4. Are there up to {dense:,} parameters, and memory for a dense matrix? `SelfScaledBroyden`.
+5. Otherwise `LBFGS`.
+
+Dense matrices may take {share:.0%} of the memory at hand. Newton-CG, Gauss-Newton-CG and conjugate gradients are never picked:
+on the ill-conditioned networks of [the benchmark](benchmarks/sciml.md) they are far behind. To choose yourself, name a method:
+`second=LBFGS`.
+
+## The measurement behind each rule
+
+Same network, points, Adam warm-up and processor time for all methods of a case; median over seeds and quartiles. The error is
+that at the lowest held-out loss (for the digits the share of held-out images that is classified wrongly). Bold is the lowest
+median. **Read with care**: the rules were drawn up from runs on seeds 0 to 4 of mostly these problems; what is shown are seeds
+from 10, but the same problems.
+
+Made by `make bench-choices` and `python -m benchmarks.bench_choices --report` from `benchmarks/results/{table}`. {environment}
+"""
+
+
+def measure(case: Case, method: Method, seed: int, *, quick: bool) -> Record:
+    """Make a run and return what is kept of it."""
+    problem, adam = started(f"choice-{case.name}", seed, 20 if quick else case.steps, make=case.make)
+    run = run_own(method, problem, adam, SMALL if quick else case.limits)
+    best, last = kept(run.samples), run.samples[-1]
+    return {
+        "size": problem.size,
+        "loss": last.loss,
+        "error": best.error,
+        "held_out": best.held_out,
+        "gradient_equivalents": last.gradient_equivalents,
+        "evaluations": run.evaluations,
+        "iterations": run.iterations,
+        "seconds": last.seconds,
+        "cpu_seconds": last.cpu_seconds,
+        "status": run.status,
+        "detail": run.detail,
+    }
+
+
+def picked(case: Case) -> str:
+    """Return what `auto` picks in a case, and why."""
+    objective = case.make(FIRST_SEED).least_squares()
+    choice = choose(objective.parameters, objective)
+    return f"{choice.name}: {choice.reason}"
+
+
+def rows_of(cases: Sequence[Case], cache: Cache, *, quick: bool) -> list[Record]:
+    """Return a row for every run of every case; runs in the cache are not made again."""
+    rows = []
+    for case in cases:
+        pick = picked(case)
+        for seed in range(FIRST_SEED, FIRST_SEED + (1 if quick else case.seeds)):
+            for method in case.methods:
+                labels = {"problem": case.name, "seed": seed, "library": method.library, "method": method.method}
+                key = {**labels, "version": method.version, "limits": str(SMALL if quick else case.limits), "steps": case.steps}
+                record = cache.run(key, partial(measure, case, method, seed, quick=quick))
+                rows.append({**labels, "rule": case.rule, "picked": pick, **record})
+                print(f"{case.name} {seed} {method.method}: error {record['error']:.2e}", flush=True)
+    return rows
+
+
+def write_page(table: Path, page: Path = PAGE) -> None:
+    """Write the guide from the table."""
+    rows = read_table(table)
+    numbers = {"least_squares": LEAST_SQUARES, "surplus": SURPLUS, "dense": DENSE, "share": SHARE}
+    parts = [TEXT.format(table=table.name, environment=environment_of(table), **numbers)]
+    for rule in dict.fromkeys(row["rule"] for row in rows):
+        mine = [row for row in rows if row["rule"] == rule]
+        picks = {row["problem"]: row["picked"] for row in mine}
+        parts += [f"### {rule}\n", rule_table(mine), ""]
+        parts += [f"- {case}: `auto` picks {pick}." for case, pick in picks.items()]
+        parts.append("")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("\n".join(parts))
+    print(f"wrote {page.name}")
+
+
+def rule_table(rows: Sequence[dict[str, str]]) -> str:
+    """Return a line for each case of a rule, a column a method."""
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    lines = []
+    for case in dict.fromkeys(row["problem"] for row in rows):
+        runs = {m: [row for row in rows if row["problem"] == case and row["method"] == m] for m in methods}
+        middles = {m: median(float(r["error"]) for r in found) for m, found in runs.items() if found}
+        line = [f"{case} ({len(runs[methods[0]])} seeds, {float(runs[methods[0]][0]['cpu_seconds']):.0f} s)"]
+        for method in methods:
+            cell = spread(float(r["error"]) for r in runs[method]) if runs[method] else ""
+            line.append(f"**{cell}**" if cell and middles[method] == min(middles.values()) else cell)
+        lines.append(line)
+    return markdown_table(["case", *methods], lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the cases, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", default=is_quick(), help="a few iterations of each (also QUICK=1)")
+    parser.add_argument("--report", action="store_true", help="make docs/choosing.md from the table, run nothing")
+    options: Any = parser.parse_args(arguments)
+    table = table_path(NAME, options.quick)
+    if options.report:
+        write_page(table)
+        return
+    torch.set_num_threads(1)
+    write_table(table, rows_of(CASES, Cache(NAME), quick=options.quick), (*COLUMNS, *EXTRA_COLUMNS))
+    write_environment(table, {"homestretch", "scikit-learn"}, engine=engine_version(), settings=SETTINGS)
+    print(f"wrote {table.name}")
+
+
+if __name__ == "__main__":
+    restart_with(SETTINGS, "benchmarks.bench_choices")
+    main()

@@ -1,0 +1,119 @@
+"""The cases that the rules of `homestretch.auto` rest on: for each rule what it picks, beside what it passes over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.choices.digits import Digits
+from benchmarks.sciml import Poisson2D, Problem, Zoo
+from benchmarks.sciml.ours import Limits, Method
+from homestretch import LBFGS, LeastSquares, LevenbergMarquardt, SelfScaledBroyden
+
+BROYDEN = Method("SelfScaledBroyden", partial(SelfScaledBroyden, max_parameters=10**5))
+SQUARES = Method("LevenbergMarquardt", LevenbergMarquardt)
+LIMITED = Method("LBFGS", partial(LBFGS))
+ALL = (SQUARES, BROYDEN, LIMITED)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Methods side by side on one problem.
+
+    Attributes:
+        name: its name.
+        rule: the rule that it is evidence for, as a question.
+        make: makes the problem from a seed.
+        methods: what is compared.
+        limits: where a run ends.
+        seeds: how many seeds.
+        steps: steps of the Adam warm-up.
+    """
+
+    name: str
+    rule: str
+    make: Callable[[int], Problem]
+    methods: tuple[Method, ...] = ALL
+    limits: Limits = Limits(seconds=5.0)  # noqa: RUF009 - it is frozen
+    seeds: int = 5
+    steps: int = 2000
+
+
+class NoPoints(Poisson2D):
+    """The same equation, its residual function holding its points itself."""
+
+    def least_squares(self) -> Any:
+        flops = self.gradient_flops()
+        return LeastSquares(lambda: self.terms(self.module, self.points), self.module, flops_per_gradient=flops)
+
+
+def in_single(problem: Problem) -> Problem:
+    """Put a problem into float32, in place."""
+    problem.module.float()
+    for name, value in vars(problem).items():
+        setattr(problem, name, _shortened(value))
+    return problem
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype == torch.float64 else value
+    if isinstance(value, dict):
+        return {key: _shortened(entry) for key, entry in value.items()}
+    return tuple(_shortened(entry) for entry in value) if isinstance(value, tuple) else value
+
+
+SURPLUS = "How many residuals a parameter does Levenberg-Marquardt need?"
+SIDES = (8, 13, 17, 22, 30)
+
+
+def _ratio(side: int) -> str:
+    return f"poisson-2d, {(side * side + 4 * side) / 257:.1f} residuals a parameter"
+
+
+CASES: tuple[Case, ...] = (
+    *(Case(_ratio(side), SURPLUS, partial(Poisson2D, side=side)) for side in SIDES),
+    Case(
+        "fit with 2,101 parameters and 8,000 residuals",
+        "Up to how many parameters does it pay?",
+        partial(Zoo, target="runge", width=700, points=8000),
+        limits=Limits(seconds=30.0),
+        seeds=3,
+    ),
+    Case("poisson-2d, no points given", "What if a Jacobian takes a backward pass for each of its columns?", NoPoints),
+    Case("poisson-2d in float32", "Do dense methods work in float32?", lambda seed: in_single(Poisson2D(seed))),
+    Case(
+        "digits in float64 (classification, an Objective)",
+        "What if there are no residuals, only a data set?",
+        Digits,
+        (BROYDEN, LIMITED),
+        Limits(seconds=5.0),
+        steps=200,
+    ),
+    Case(
+        "digits in float32",
+        "What if there are no residuals, only a data set?",
+        lambda seed: in_single(Digits(seed)),
+        (BROYDEN, LIMITED),
+        Limits(seconds=5.0),
+        steps=200,
+    ),
+    Case(
+        "poisson-2d with 8,001 parameters",
+        "What if a dense matrix has more rows than 6,000?",
+        partial(Poisson2D, width=2000),
+        (BROYDEN, LIMITED),
+        Limits(seconds=60.0),
+        seeds=3,
+        steps=500,
+    ),
+)
+"""In the order of the page."""
+
+SMALL = Limits(seconds=math.inf, iterations=5)
