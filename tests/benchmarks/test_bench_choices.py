@@ -10,7 +10,7 @@ from benchmarks.bench_choices import write_page
 from benchmarks.choices import CASES, Case, in_single
 from benchmarks.choices.digits import Digits
 from benchmarks.results_io import COLUMNS, Cache, read_table
-from benchmarks.sciml import Burgers, Poisson2D
+from benchmarks.sciml import Poisson2D
 
 SMALL = (
     Case("tiny", "How many?", lambda seed: Poisson2D(seed, width=5, side=6)),
