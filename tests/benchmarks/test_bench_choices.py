@@ -38,9 +38,7 @@ def test_table_and_page(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     assert "- tiny: `auto` picks LevenbergMarquardt: 60 residuals for 21 float64 parameters" in page
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: Poisson2D(0, width=5, side=4), lambda: Digits(0, hidden=3), lambda: Burgers(0, (4,), 9, 8)]
-)
+@pytest.mark.parametrize("make", [lambda: Poisson2D(0, width=5, side=4), lambda: Digits(0, hidden=3)])
 def test_single_precision_reaches_every_tensor(make) -> None:
     wide, short = make(), in_single(make())
     residuals = short.residuals()
