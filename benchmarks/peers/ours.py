@@ -15,7 +15,7 @@ from benchmarks.results_io import fingerprint
 from homestretch import Descent, LeastSquares
 from homestretch.cost import CostMeter
 
-ENGINE = ("descent", "directions", "searches", "objective", "cost.py", "line.py", "preconditioners.py", "vectors.py")
+ENGINE = ("blocks.py", "descent", "directions", "searches", "objective", "cost.py", "line.py", "preconditioners.py", "vectors.py")
 
 Make = Callable[[list[torch.nn.Parameter]], Descent]
 

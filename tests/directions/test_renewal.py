@@ -95,11 +95,11 @@ def test_pairs_that_are_not_positive_definite_are_dropped():
     net, f = fit(every=10**6)
     optimizer = LBFGS(net.parameters(), memory=5)
     optimizer.minimize(f, 10)
-    optimizer.direction._sy[2, 2] = -1.0
+    optimizer.direction._small[0, 2, 2] = -1.0
     f.redraw()
     optimizer.step(f)
     assert optimizer.history[-1].changed.endswith("the 5 pairs are dropped, their matrix is not positive definite to rounding")
-    assert len(optimizer.direction._slots) == 1
+    assert optimizer.direction._count == 1
     assert optimizer.stop_reason is None
 
 
