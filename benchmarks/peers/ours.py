@@ -15,7 +15,8 @@ from benchmarks.results_io import fingerprint
 from homestretch import Descent, LeastSquares
 from homestretch.cost import CostMeter
 
-ENGINE = ("blocks.py", "descent", "directions", "searches", "objective", "cost.py", "line.py", "preconditioners.py", "vectors.py")
+_FILES = ("blocks.py", "cost.py", "line.py", "preconditioners.py", "vectors.py")
+ENGINE = ("descent", "directions", "searches", "objective", *_FILES)
 
 Make = Callable[[list[torch.nn.Parameter]], Descent]
 
