@@ -32,7 +32,8 @@ class Table:
         models: The paper's models.
         recipes: Names of recipes, as for compare. Adam alone is always run, as the others start from its first epochs.
         seeds: Seeds; without any, three for the transformers and one for the others.
-        size: full is the paper's, tenth a tenth of the images and 30 % of the epochs, tiny a few seconds.
+        size: full is the paper's, tenth a tenth of the images and 30 % of the epochs; small takes minutes, tiny
+            seconds.
         printed: Measure at equal epochs too, as the paper did: then the runs go on beyond the equal cost.
         workers: Cells at a time, each with `threads` threads.
         data_dir: Folder of the image sets.

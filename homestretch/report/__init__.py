@@ -1,7 +1,7 @@
 """What people look at: figures and tables made from records."""
 
+from homestretch.report.canvas import Drawing
 from homestretch.report.figures import (
-    Drawing,
     gradient_norm_against_loss,
     gradient_norm_by_epoch,
     loss_against_cost,

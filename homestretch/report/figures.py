@@ -8,59 +8,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from homestretch.history import EpochRecord, EventRecord, History, IterationRecord
+from homestretch.report.canvas import (
+    CYCLE,
+    DASHES,
+    DIAMOND,
+    FIRST,
+    LINE,
+    MARK,
+    QUIET,
+    SECOND,
+    Drawing,
+    blank,
+    legend,
+    log_axes,
+    positive,
+)
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-FIRST, SECOND, MARK, QUIET = "#0072b2", "#d55e00", "#000000", "#8a8a8a"
-CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito (2008), safe for colour-blind eyes
-_DASHES = ("-", "--", "-.", ":")  # told apart in black and white too
 _PHASES = (("first", FIRST, "first phase"), ("second", SECOND, "convex phase"))
 _KINDS = {"running-mean": "mean of mini-batches", "probe": "fixed sample", "exact": "exact", "given": "given"}
 _THRESHOLD = 0.9  # Algorithm 1's factor
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A figure and the rows it was drawn from.
-
-    Attributes:
-        figure: The figure.
-        rows: Its data, one dictionary a point.
-    """
-
-    figure: Figure
-    rows: list[dict[str, Any]]
-
-
 def gradient_norm_against_loss(history: History, title: str = "") -> Drawing:
     """Gradient norm against loss, the swap marked: figure 5 of Hrycej et al. (2025). Training runs from right to left."""
-    figure, axes = _figure(title or "Gradient norm against loss")
+    figure, axes = blank(title or "Gradient norm against loss")
     rows: list[dict[str, Any]] = []
     for phase, colour, label in _PHASES:
         records = [r for r in history.of(EpochRecord) if r.phase == phase]
         rows += [{"phase": phase, "epoch": r.epoch, "loss": r.loss, "gradient_norm": r.gradient_norm} for r in records]
-        points = [(r.loss, r.gradient_norm) for r in records if _positive(r.loss, r.gradient_norm)]
+        points = [(r.loss, r.gradient_norm) for r in records if positive(r.loss, r.gradient_norm)]
         if points:
-            axes.plot(*zip(*points, strict=True), color=colour, label=_with_kind(label, records), **_LINE)
+            axes.plot(*zip(*points, strict=True), color=colour, label=_with_kind(label, records), **LINE)
     for number, swap in enumerate(_swaps(history)):
-        if _positive(swap.loss, swap.gradient_norm):
+        if positive(swap.loss, swap.gradient_norm):
             label = f"swap after epoch {swap.epoch}" if number == 0 else None
-            axes.plot([swap.loss], [swap.gradient_norm], color=MARK, label=label, **_DIAMOND)
-    _log(axes, "x", "y", rows=[(r["loss"], r["gradient_norm"]) for r in rows])
+            axes.plot([swap.loss], [swap.gradient_norm], color=MARK, label=label, **DIAMOND)
+    log_axes(axes, "x", "y", rows=[(r["loss"], r["gradient_norm"]) for r in rows])
     axes.set(xlabel="loss (training runs from right to left)", ylabel="gradient norm")
-    _legend(axes)
+    legend(axes)
     return Drawing(figure, rows)
 
 
 def loss_against_cost(histories: Mapping[str, History], title: str = "") -> Drawing:
     """Loss against counted cost for several recipes: figure 6 of Hrycej et al. (2025)."""
-    figure, axes = _figure(title or "Loss against cost")
+    figure, axes = blank(title or "Loss against cost")
     rows: list[dict[str, Any]] = []
     for number, (name, history) in enumerate(histories.items()):
         colour = CYCLE[number % len(CYCLE)]
@@ -69,22 +63,22 @@ def loss_against_cost(histories: Mapping[str, History], title: str = "") -> Draw
             {"recipe": name, "epoch": r.epoch, "phase": r.phase, "cost": r.gradient_equivalents, "loss": r.loss}
             for r in records
         ]
-        points = [(r.gradient_equivalents, r.loss) for r in records if _positive(r.loss)]
+        points = [(r.gradient_equivalents, r.loss) for r in records if positive(r.loss)]
         if points:
-            dashes = _DASHES[number % len(_DASHES)]
+            dashes = DASHES[number % len(DASHES)]
             axes.plot(*zip(*points, strict=True), color=colour, linestyle=dashes, linewidth=1.5, label=name)
         for swap in _swaps(history):
-            if _positive(swap.loss):
-                axes.plot([swap.gradient_equivalents], [swap.loss], color=colour, **_DIAMOND)
-    _log(axes, "y", rows=[(1.0, r["loss"]) for r in rows])
+            if positive(swap.loss):
+                axes.plot([swap.gradient_equivalents], [swap.loss], color=colour, **DIAMOND)
+    log_axes(axes, "y", rows=[(1.0, r["loss"]) for r in rows])
     axes.set(xlabel="cost (gradient-equivalents; diamonds: swaps)", ylabel="loss")
-    _legend(axes)
+    legend(axes)
     return Drawing(figure, rows)
 
 
 def gradient_norm_by_epoch(history: History, title: str = "", factor: float = _THRESHOLD) -> Drawing:
     """Gradient norm of each epoch, with the first phase's running maximum, the literal rule's threshold and the swaps."""
-    figure, axes = _figure(title or "Gradient norm by epoch")
+    figure, axes = blank(title or "Gradient norm by epoch")
     records = history.of(EpochRecord)
     rows: list[dict[str, Any]] = []
     maximum = 0.0
@@ -93,7 +87,7 @@ def gradient_norm_by_epoch(history: History, title: str = "", factor: float = _T
             maximum = max(maximum, r.gradient_norm)
         levels = {"running_maximum": maximum, "threshold": factor * maximum}
         rows.append({"epoch": r.epoch, "phase": r.phase, "gradient_norm": r.gradient_norm, **levels})
-    watched = [r for r in rows if r["phase"] == "first" and _positive(r["running_maximum"])]
+    watched = [r for r in rows if r["phase"] == "first" and positive(r["running_maximum"])]
     for name, label, dashes in (("running_maximum", "running maximum", "-"), ("threshold", f"{factor:g} x maximum", ":")):
         if watched:
             axes.step(
@@ -105,22 +99,22 @@ def gradient_norm_by_epoch(history: History, title: str = "", factor: float = _T
                 label=label,
             )
     for phase, colour, label in _PHASES:
-        shown = [r for r in records if r.phase == phase and _positive(r.gradient_norm)]
+        shown = [r for r in records if r.phase == phase and positive(r.gradient_norm)]
         if shown:
             norms = [r.gradient_norm for r in shown]
-            axes.plot([r.epoch for r in shown], norms, color=colour, label=_with_kind(label, shown), **_LINE)
+            axes.plot([r.epoch for r in shown], norms, color=colour, label=_with_kind(label, shown), **LINE)
     for number, swap in enumerate(_swaps(history)):
         label = f"swap after epoch {swap.epoch}" if number == 0 else None
         axes.axvline(swap.epoch, color=MARK, linestyle="--", linewidth=1, label=label)
-    _log(axes, "y", rows=[(1.0, r["gradient_norm"]) for r in rows])
+    log_axes(axes, "y", rows=[(1.0, r["gradient_norm"]) for r in rows])
     axes.set(xlabel="epoch (in the convex phase: iteration)", ylabel="gradient norm")
-    _legend(axes)
+    legend(axes)
     return Drawing(figure, rows)
 
 
 def search_effort(history: History, title: str = "") -> Drawing:
     """Step length and evaluations of each line search of the convex phase, one above the other."""
-    figure, axes = _figure(title or "Line searches", panels=2)
+    figure, axes = blank(title or "Line searches", panels=2)
     steps, effort = axes
     rows: list[dict[str, Any]] = [
         {
@@ -136,12 +130,12 @@ def search_effort(history: History, title: str = "") -> Drawing:
     ]
     for name, label, colour, style in (
         ("first_step", "first step tried", QUIET, {"marker": "x", "markersize": 3, "linestyle": "none"}),
-        ("step", "step taken", SECOND, _LINE),
+        ("step", "step taken", SECOND, LINE),
     ):
-        points = [(r["iteration"], r[name]) for r in rows if _positive(r[name])]
+        points = [(r["iteration"], r[name]) for r in rows if positive(r[name])]
         if points:
             steps.plot(*zip(*points, strict=True), color=colour, label=label, **style)
-    _log(steps, "y", rows=[(1.0, r["step"]) for r in rows])
+    log_axes(steps, "y", rows=[(1.0, r["step"]) for r in rows])
     steps.set_ylabel("step length\n(times the direction)")
     if rows:
         numbers, gradients = [r["iteration"] for r in rows], [r["gradients"] for r in rows]
@@ -152,24 +146,8 @@ def search_effort(history: History, title: str = "") -> Drawing:
     effort.yaxis.get_major_locator().set_params(integer=True)
     effort.set(xlabel="iteration of the convex phase", ylabel="evaluations")
     for panel in axes:
-        _legend(panel)
+        legend(panel)
     return Drawing(figure, rows)
-
-
-_LINE: dict[str, Any] = {"marker": "o", "markersize": 3, "linewidth": 1, "linestyle": "-"}
-_DIAMOND: dict[str, Any] = {"marker": "D", "markersize": 7, "linestyle": "none", "zorder": 4}
-
-
-def _figure(title: str, panels: int = 1) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure as NewFigure
-
-    figure = NewFigure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots(panels, sharex=True)
-    figure.suptitle(title, fontsize="medium")
-    for panel in [axes] if panels == 1 else axes:
-        panel.grid(visible=True, which="major", color="#dddddd", linewidth=0.6)
-        panel.set_axisbelow(True)
-    return figure, axes
 
 
 def _with_kind(label: str, records: Sequence[EpochRecord]) -> str:
@@ -182,19 +160,3 @@ def _swaps(history: History) -> list[EpochRecord]:
     """The last epochs before each swap."""
     epochs = {e.epoch for e in history.of(EventRecord) if e.name == "swap"}
     return [r for r in history.of(EpochRecord) if r.epoch in epochs]
-
-
-def _positive(*values: float) -> bool:
-    return all(math.isfinite(v) and v > 0.0 for v in values)
-
-
-def _log(axes: Axes, *which: str, rows: Sequence[tuple[float, float]]) -> None:
-    """Logarithmic axes, where there is something positive to show."""
-    if any(_positive(*row) for row in rows):
-        for name in which:
-            getattr(axes, f"set_{name}scale")("log")
-
-
-def _legend(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize="small")

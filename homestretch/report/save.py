@@ -6,7 +6,7 @@ import csv
 import os
 from pathlib import Path
 
-from homestretch.report.figures import Drawing
+from homestretch.report.canvas import Drawing
 
 
 def save(drawing: Drawing, folder: str | os.PathLike[str], name: str) -> list[Path]:

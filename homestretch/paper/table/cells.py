@@ -25,7 +25,7 @@ __all__ = [
     "shares_adam",
 ]
 
-SizeName = Literal["full", "tenth", "tiny"]
+SizeName = Literal["full", "tenth", "small", "tiny"]
 ADAM: Named = "adam"
 BATCH = 512  # the source's mini-batch
 PAPER_RECIPES: tuple[Named, ...] = (
@@ -53,21 +53,25 @@ class Size:
         epochs: Adam's epochs; the budget of every recipe in gradient-equivalents.
         rows: Training samples by set; a set that is missing is taken whole.
         validation: Validation samples, ``None`` for all.
-        batch: Samples in a mini-batch.
+        batch: Images in a mini-batch.
+        text_batch: Samples of text in a mini-batch, each of many characters.
     """
 
     epochs: int
     rows: dict[str, int]
     validation: int | None = None
     batch: int = BATCH
+    text_batch: int = BATCH
 
 
 SIZES: dict[SizeName, Size] = {
     "full": Size(1000, {}),
-    "tenth": Size(300, {"mnist": 6000, "cifar-10": 5000, "cifar-100": 5000, "python-docs": 640, "digits": 1437}),
-    "tiny": Size(10, dict.fromkeys(get_args(Data), 96), validation=64, batch=32),
+    "tenth": Size(300, {"mnist": 6000, "cifar-10": 5000, "cifar-100": 5000, "python-docs": 640}, text_batch=64),
+    "small": Size(100, {**dict.fromkeys(get_args(Data), 1000), "python-docs": 256}, validation=1000, batch=64, text_batch=32),
+    "tiny": Size(10, dict.fromkeys(get_args(Data), 96), validation=64, batch=32, text_batch=32),
 }
-"""full is the paper's; tenth is a tenth of the images and 30 % of the epochs; tiny shows that everything works."""
+"""full is the paper's; tenth is a tenth of the images and 30 % of the epochs; small takes minutes, with the steps an epoch of
+a tenth made by smaller mini-batches; tiny shows that everything works."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class Cell:
     def epochs(self) -> int:
         """Adam's epochs, the budget in gradient-equivalents."""
         whole = SIZES[self.size].epochs
-        return round(_MLP_SHARE * whole) if self.model == "vit-mlp" and self.size != "tiny" else whole
+        return round(_MLP_SHARE * whole) if self.model == "vit-mlp" and self.size in ("full", "tenth") else whole
 
     @property
     def adam(self) -> Cell:
@@ -142,7 +146,7 @@ class Cell:
             data_dir=machine.data_dir,
             train_limit=size.rows.get(self.set),
             validation_limit=size.validation,
-            batch=size.batch,
+            batch=size.text_batch if self.set == _TEXT[0] else size.batch,
             micro_batch=machine.micro_batch,
             seed=self.seed,
             device=machine.device,
