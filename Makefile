@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check docs format clean bench-choices bench-functions bench-overhead bench-rules bench-sciml bench-swap
+.PHONY: help install demo test test-slow check docs format clean bench-choices bench-functions bench-overhead bench-rules bench-sciml bench-swap bench-paper
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -46,6 +46,9 @@ bench-rules: $(INSTALLED)  ## when the swap rules fire on the digits, by both gr
 
 bench-overhead: $(INSTALLED)  ## what the machinery costs beside the evaluations; QUICK=1 for a minute's worth
 	$(BIN)/python -m benchmarks.bench_overhead
+
+bench-paper: $(INSTALLED)  ## the paper's table at a tenth of its size; QUICK=1 for a minute's worth
+	$(BIN)/python -m benchmarks.bench_paper
 
 check: $(INSTALLED)  ## lint and types only
 	$(BIN)/ruff check .

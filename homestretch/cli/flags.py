@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from homestretch.cli.paper_flags import Models, Table
+from homestretch.cli.paper_flags import Figures, Models, Report, Table
 from homestretch.paper.settings import RECIPES, Named, Problem, Recipe
 
 
@@ -103,7 +103,7 @@ class Paper:
         what: Which.
     """
 
-    what: Models | Table
+    what: Models | Table | Figures | Report
 
 
 Command = Run | Compare | Resume | Plot | Demo | Paper

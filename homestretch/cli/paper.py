@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import singledispatch
+from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table as Shown
 
-from homestretch.cli.paper_flags import Models, Table
+from homestretch.cli.paper_flags import Figures, Models, Report, Table
 from homestretch.errors import HomestretchError
+from homestretch.history import History
 from homestretch.paper import model_table
+from homestretch.paper.figures import save_figures
+from homestretch.paper.findings import page
 from homestretch.paper.table.cells import Machine, cells
-from homestretch.paper.table.outcome import Accounting, collect, write_table
+from homestretch.paper.table.outcome import Accounting, Outcome, collect, read_table, write_table
+from homestretch.paper.table.summary import summary_grid, terminal_grids, write_summary
+from homestretch.paper.table.traces import Key, read_histories, read_traces, write_traces
 from homestretch.paper.table.workers import run_cells
+from homestretch.report.grid import Grid
 
 
 @singledispatch
@@ -25,15 +32,11 @@ def dispatch(command: object) -> None:
 def _(command: Models) -> None:
     rows = [(r.set, r.model, str(r.P), f"{r.Q:.1f}") for r in model_table()]
     heading = ("set", "model", "P", "Q")
+    grid = Grid(heading, rows, "Parameters P and overdetermination ratio Q = K M / P", left=2)
     if command.format == "tsv":
         print("\n".join("\t".join(row) for row in (heading, *rows)))
-    elif command.format == "markdown":
-        print("\n".join("| " + " | ".join(row) + " |" for row in (heading, ("---", "---", "---:", "---:"), *rows)))
     else:
-        table = Shown(*heading, title="Parameters P and overdetermination ratio Q = K M / P")
-        for row in rows:
-            table.add_row(*row)
-        Console().print(table)
+        _print(grid, command.format)
 
 
 @dispatch.register
@@ -45,9 +48,53 @@ def _(command: Table) -> None:
     if command.run:
         machine = Machine(command.data_dir, command.device, command.compile, command.micro_batch, command.threads)
         failed = run_cells(todo, machine, out, accountings=accountings, workers=command.workers, say=_say)
-    write_table(collect(out), out, "table")
+    outcomes = collect(out)
+    written = ", ".join(path.name for path in _write(outcomes, read_histories(out), out))
+    for grid in terminal_grids(outcomes) if command.format == "table" else [summary_grid(outcomes)]:
+        _print(grid, command.format)
+    _say(f"The table, cell by cell and summed up, and the course of every run are in {out}: {written}")
     if failed:
         raise HomestretchError(f"{len(failed)} cells failed; see error.txt in their folders below {out}")
+
+
+@dispatch.register
+def _(command: Figures) -> None:
+    histories = {}
+    if command.results is not None:
+        histories = read_histories(command.results) if command.results.is_dir() else read_traces(command.results)
+        if not any(key[:3] == (command.set, command.model, command.seed) for key in histories):
+            known = ", ".join(sorted({f"{d}/{m} seed {s}" for d, m, s, _ in histories})) or "none"
+            raise ValueError(
+                f"{command.results} holds no run of {command.set}/{command.model} seed {command.seed}; it has {known}"
+            )
+    written = save_figures(command.out, histories, command.set, command.model, command.seed)
+    _say(f"{len(written)} files in {command.out}")
+
+
+@dispatch.register
+def _(command: Report) -> None:
+    outcomes = read_table(command.results)
+    histories = read_traces(command.results.with_name(f"{command.results.stem}-epochs.parquet"))
+    figures = command.out / "figures"
+    for data, model in dict.fromkeys((o.set, o.model) for o in outcomes):
+        save_figures(figures, histories, data, model)
+    pictures = [path.relative_to(command.out).as_posix() for path in sorted(figures.glob("*.png"))]
+    place = command.out / "what-we-found.md"
+    place.write_text(page(outcomes, histories, command.results.as_posix(), pictures), encoding="utf-8")
+    _say(f"the page is {place}")
+
+
+def _write(outcomes: Sequence[Outcome], histories: Mapping[Key, History], out: Path) -> list[Path]:
+    """Everything that a table's folder holds besides its cells."""
+    written = write_table(outcomes, out, "table") + write_summary(outcomes, out, "summary")
+    return [*written, write_traces(histories, out / "table-epochs.parquet")]
+
+
+def _print(grid: Grid, form: str) -> None:
+    if form == "table":
+        Console().print(grid.terminal())
+    else:
+        print(grid.markdown() if form == "markdown" else grid.latex(), end="")
 
 
 def _say(line: str) -> None:

@@ -61,3 +61,35 @@ class Table:
     out: Path = Path("runs/paper")
     run: bool = True
     format: Literal["table", "markdown", "latex"] = "table"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Draw the paper's figures 1 to 4 from their formulas, and 5 and 6 from the runs of a table, with their data beside them.
+
+    Attributes:
+        set: The data of figures 5 and 6.
+        model: Their model.
+        seed: Their seed.
+        results: Folder of a table's cells, or a file of traces (NAME-epochs.parquet); without it figures 1 to 4 are drawn.
+        out: Folder for the figures.
+    """
+
+    set: Data = "cifar-10"
+    model: Model = "vit-mlp"
+    seed: int = 0
+    results: Path | None = None
+    out: Path = Path("runs/paper/figures")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the page "What we found" from result files: where the printed claims hold at equal cost and where not.
+
+    Attributes:
+        results: The table's Parquet file; its traces are NAME-epochs.parquet beside it.
+        out: Folder for the page and its figures.
+    """
+
+    results: Path = Path("benchmarks/results/paper.parquet")
+    out: Path = Path("docs/paper")

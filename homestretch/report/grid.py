@@ -43,7 +43,7 @@ class Grid:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table as NewTable
 
-        table = NewTable(title=self.title or None, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+        table = NewTable(title=self.title or None, box=SIMPLE_HEAD, padding=0, pad_edge=False)
         for i, heading in enumerate(self.headings):
             table.add_column(heading, justify="left" if i < self.left else "right", overflow="fold")
         for row in self.rows:

@@ -14,7 +14,7 @@ from homestretch.paper.table.outcome import Outcome
 from homestretch.paper.table.printed import PRINTED
 from homestretch.report.grid import Grid
 
-__all__ = ["Group", "Spread", "gains", "groups", "summary_grid", "write_summary"]
+__all__ = ["Group", "Spread", "gains", "groups", "summary_grid", "terminal_grids", "write_summary"]
 
 FORMS = {"cost": "equal cost", "printed": "equal epochs"}
 
@@ -106,6 +106,51 @@ def summary_grid(outcomes: Sequence[Outcome]) -> Grid:
             rows.append([*line, *([""] if top5 else []), printed.overdetermination, "", "", "", gain])
     sizes = ", ".join(sorted({o.size for o in outcomes})) or "none"
     return Grid(headings, rows, f"The paper's table, size {sizes}: median over seeds (lowest to highest)", left=4)
+
+
+def terminal_grids(outcomes: Sequence[Outcome]) -> list[Grid]:
+    """The table in pieces of 80 columns, one a problem: medians, and the range of the training loss over the seeds."""
+    found: dict[tuple[str, str, str], list[Group]] = {}
+    for group in groups(outcomes):
+        found.setdefault((group.set, group.model, group.size), []).append(group)
+    headings = ("recipe", "loss", "range", "acc.", "val.", "acc.", "cost", "sec.", "swap", "gain")
+    grids = []
+    for (data, model, size), parts in found.items():
+        rows = []
+        for group in parts:
+            rows.append(_short_line(group, gains(group, outcomes)))
+            printed = PRINTED.get((data, model))
+            if group.accounting == "cost" and printed and (figures := printed.of(group.recipe)):
+                gain = f"{printed.gain.low:.2g}-{printed.gain.high:.2g}" if group.recipe == "golden-30" else ""
+                rows.append([" printed", figures[0], "", *figures[1:], "", "", "", gain])
+        first = parts[0].outcomes[0]
+        title = f"{data} / {model}, size {size}, Q = {first.overdetermination:.3g}, {max(len(g.outcomes) for g in parts)} seeds"
+        grids.append(Grid(headings, rows, f"{title} (*: at equal epochs)"))
+    return grids
+
+
+def _short_line(group: Group, gain: Spread | None) -> list[str]:
+    loss = group.spread(lambda o: o.train_loss)
+    spread = "" if loss.low == loss.high else f"{_short(loss.low, 1)}-{_short(loss.high, 1)}"
+    swap = group.spread(lambda o: float(o.swap_epoch or 0)).median if group.swap != "-" else None
+    return [
+        f"{group.recipe}{'*' if group.accounting == 'printed' else ''}",
+        _short(loss.median, 2),
+        spread,
+        f"{group.spread(lambda o: o.train_accuracy).median:.3f}",
+        _short(group.spread(lambda o: o.validation_loss).median, 2),
+        f"{group.spread(lambda o: o.validation_accuracy).median:.3f}",
+        f"{group.spread(lambda o: o.gradient_equivalents).median:.0f}",
+        f"{group.spread(lambda o: o.seconds).median:.0f}",
+        "-" if swap is None else f"{swap:.0f}",
+        f"{gain.median:.3g}" if gain else "",
+    ]
+
+
+def _short(value: float, digits: int) -> str:
+    """In scientific notation, without what it can do without: 1.5e-3."""
+    mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
 def write_summary(outcomes: Sequence[Outcome], folder: Path, name: str) -> list[Path]:

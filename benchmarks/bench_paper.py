@@ -1,0 +1,103 @@
+"""The paper's cells, recipe beside recipe: `python -m benchmarks.bench_paper`.
+
+Runs what is missing of the cells (`homestretch paper table` with this benchmark's choice of them), then writes
+`benchmarks/results/paper.tsv` with the columns that all benchmarks share, `paper.parquet` with everything that is known of
+each run and `paper-epochs.parquet` with its course. The docs page is made from these by `homestretch paper report`.
+The image sets are looked for in the folder that `HOMESTRETCH_DATA` names.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results_io import CACHE, COLUMNS, is_quick, table_path, write_environment, write_table
+from homestretch.paper.settings import RECIPES
+from homestretch.paper.table.cells import PAPER_RECIPES, VISION_MODELS, Cell, Machine, cells
+from homestretch.paper.table.outcome import Outcome, collect
+from homestretch.paper.table.outcome import write_table as write_outcomes
+from homestretch.paper.table.traces import read_histories, write_traces
+from homestretch.paper.table.workers import run_cells
+
+NAME = "paper"
+EXTRA_COLUMNS = (
+    "accounting",
+    "train_accuracy",
+    "validation_accuracy",
+    "validation_top5",
+    "parameters",
+    "overdetermination",
+    "epochs",
+    "swap_epoch",
+    "returns",
+)
+PEERS = ("adam", "adam-cosine", "adamw-cosine", "lbfgs")
+
+
+def todo(quick: bool) -> list[Cell]:
+    """Return the cells of the benchmark: tenth-size MNIST and CIFAR-10 and the small text, or the tiny digits."""
+    if quick:
+        return cells(["digits"], ["vit-nomlp-wkewq-wvwo"], list(RECIPES), [0], "tiny")
+    images = cells(["mnist", "cifar-10"], VISION_MODELS, PAPER_RECIPES, [], "tenth")
+    return images + cells(["python-docs"], VISION_MODELS, [*PAPER_RECIPES, "lbfgs-adam-30", "cg-adam-30"], [], "small")
+
+
+def tidy(outcome: Outcome) -> dict[str, Any]:
+    """Return a run as a row of the shared columns; its error is the validation loss."""
+    return {
+        "problem": outcome.problem,
+        "size": outcome.size,
+        "seed": outcome.seed,
+        "library": "torch" if outcome.recipe in PEERS else "homestretch",
+        "method": outcome.recipe,
+        "loss": outcome.train_loss,
+        "error": outcome.validation_loss,
+        "gradient_equivalents": outcome.gradient_equivalents,
+        "evaluations": outcome.evaluations,
+        "seconds": outcome.seconds,
+        "status": outcome.stop,
+        **{name: getattr(outcome, name) for name in EXTRA_COLUMNS},
+    }
+
+
+def keep(folders: Sequence[Path], table: Path) -> int:
+    """Write the results of all finished cells in `folders` beside `table`; return how many runs there are."""
+    outcomes = [outcome for folder in folders for outcome in collect(folder)]
+    histories = {key: history for folder in folders for key, history in read_histories(folder).items()}
+    write_table(table, [tidy(outcome) for outcome in outcomes], (*COLUMNS, *EXTRA_COLUMNS))
+    parquet, tsv = write_outcomes(outcomes, table.parent, f"{table.stem}-all")
+    parquet.replace(table.with_suffix(".parquet"))
+    tsv.unlink()
+    write_traces(histories, table.with_name(f"{table.stem}-epochs.parquet"))
+    write_environment(table, ["homestretch"], versions_of_runs=sorted({outcome.version for outcome in outcomes}))
+    return len(outcomes)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark, or only gather what was run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", default=is_quick(), help="the reduced set (also QUICK=1)")
+    parser.add_argument("--out", type=Path, default=CACHE / NAME, help="folder of the cells, one folder a size in it")
+    parser.add_argument("--workers", type=int, default=1, help="cells at a time")
+    parser.add_argument("--device", default="cpu", help="where to train")
+    parser.add_argument("--gather", action="store_true", help="run nothing, write the results of what is finished")
+    options: Any = parser.parse_args(arguments)
+    chosen = todo(options.quick)
+    failed: list[Cell] = []
+    for size in dict.fromkeys(cell.size for cell in chosen):
+        if not options.gather:
+            machine = replace(Machine(), device=options.device, micro_batch=512 if options.device == "cpu" else 0)
+            part = [cell for cell in chosen if cell.size == size]
+            failed += run_cells(part, machine, options.out / size, workers=options.workers, say=lambda s: print(s, flush=True))
+    folders = [options.out / size for size in dict.fromkeys(cell.size for cell in chosen)]
+    table = table_path(NAME, options.quick)
+    print(f"wrote {table.name}: {keep(folders, table)} runs, {len(failed)} cells failed")
+    if failed:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+
+from homestretch.history import EpochRecord, History
+from homestretch.paper.findings.verdict import peak_sentence, verdict
+
+CELL = ("mnist", "vit-nomlp-wkewq-wvwo")  # printed gain from 2.38
+
+
+@pytest.fixture
+def judged(outcome):
+    def judge(**losses):
+        runs = []
+        for name, values in losses.items():
+            recipe, _, accounting = name.replace("_", "-").partition("--")
+            for seed, loss in enumerate(values if isinstance(values, tuple) else (values,)):
+                made = {"set": CELL[0], "model": CELL[1], "recipe": recipe, "seed": seed, "train_loss": loss}
+                runs.append(outcome(accounting=accounting or "cost", **made))
+        return verdict(*CELL, [*runs, outcome(set="cifar-10", recipe="golden-30", train_loss=1e-9)])
+
+    return judge
+
+
+@pytest.mark.parametrize(("golden", "reached"), [(0.4, True), (0.43, False), (2.0, False)])
+def test_the_printed_gain(judged, golden, reached):
+    found = judged(adam=1.0, golden_30=golden)
+    assert found.reached is reached
+    text = found.sentences[0]
+    assert f"{golden:.3g} x the training loss of Adam alone" in text
+    assert f"a gain of {1 / golden:.3g}" in text
+    assert "2.38 to" in text
+    assert ("the claim holds here" in text) is reached
+
+
+def test_both_accountings_are_told_and_the_equal_cost_decides(judged):
+    found = judged(adam=1.0, golden_30=2.0, golden_30__printed=0.1)
+    assert found.reached is False
+    assert [s.split(",")[0][:15] for s in found.sentences] == ["At equal cost A", "At equal epochs"]
+    assert "the claim holds here" in found.sentences[1]
+
+
+def test_gains_are_medians_over_common_seeds(judged):
+    found = judged(adam=(1.0, 2.0, 4.0), golden_30=(1.0, 1.0, 1.0))
+    assert "0.5 x" in found.sentences[0]
+
+
+@pytest.mark.parametrize(("alone", "holds"), [((3.0, 2.5), True), ((3.0, 1.5), False)])
+def test_conjugate_gradients_alone(judged, alone, holds):
+    (text,) = judged(adam=1.0, cg_alone_fr=alone[0], cg_alone_pr=alone[1]).sentences
+    assert f"{alone[0]:.3g}" in text
+    assert ("holds here" in text) is holds
+
+
+@pytest.mark.parametrize(
+    ("auto", "allowed", "beats"),
+    [
+        ((1.04, 2.0), True, True),
+        ((1.06, 1.0), False, True),
+        ((1.04, 2.09), True, True),
+        ((0.5, 0.5), True, True),
+        ((4.0, 4.0), False, False),
+    ],
+)
+def test_auto_is_held_to_the_worst_seed(judged, auto, allowed, beats):
+    found = judged(adam=(1.0, 3.0), adam_cosine=(3.0, 2.0), auto=auto)
+    assert (found.allowed, found.beats_cosine) == (allowed, beats)
+    assert ("within the allowance" in found.sentences[-1]) is allowed
+    assert ("does not beat" in found.sentences[-1]) is not beats
+
+
+def test_what_was_not_run_is_not_judged(judged):
+    found = judged(adam=1.0)
+    assert (found.sentences, found.reached, found.allowed, found.beats_cosine) == ((), None, None, None)
+    assert judged(adam=1.0, auto=0.5).allowed is None
+
+
+def test_other_recipes_are_put_beside_adam(judged):
+    (text,) = judged(adam=2.0, adam_cosine=1.0, lbfgs=3.0, lbfgs_adam_30=0.5).sentences
+    for shown in ("cosine decay 0.5", "torch's L-BFGS after Adam's first 30 % 1.5", "Adam's moments at 30 % 0.25"):
+        assert shown in text
+
+
+def record(epoch, norm, loss):
+    cost = {"gradient_equivalents": float(epoch), "seconds": 0.0}
+    return EpochRecord(epoch=epoch, phase="first", loss=loss, gradient_norm=norm, gradient_norm_kind="running-mean", **cost)
+
+
+@pytest.mark.parametrize(
+    ("norms", "said"),
+    [
+        ([1.0] * 3 + [2.0, 4.0, 5.0, 5.0, 5.0] + [1.0] * 10, ("sees a peak by epoch", "literal rule swaps after epoch 9")),
+        ([5.0, 1.0, 1.0, 0.9, 0.8], ("sees no peak", "literal rule swaps after epoch 2")),
+        ([1.0, 2.0, 3.0], ("sees no peak", "literal rule never swaps")),
+    ],
+)
+def test_peaks_are_seen_by_the_rules(norms, said):
+    history = History()
+    for epoch, norm in enumerate(norms, 1):
+        history.append(record(epoch, norm, 1.0 / epoch))
+    text = peak_sentence({(*CELL, 0, "adam"): history}, *CELL)
+    assert all(part in text for part in said)
+    assert peak_sentence({}, *CELL) == ""
