@@ -115,8 +115,9 @@ def test_version(call):
 def test_paper_models(call, form):
     code, out, _ = call("paper", "models", "--format", form)
     assert code == 0
-    separator = {"tsv": "\t", "markdown": "|", "table": "│"}[form]
-    cells = [[cell.strip() for cell in line.strip("|│").split(separator)] for line in out.splitlines() if separator in line]
+    cells = [
+        [cell.strip() for cell in line.strip("|").split({"tsv": "\t", "markdown": "|"}.get(form))] for line in out.splitlines()
+    ]
     expected = [[r.set, r.model, str(r.P), f"{r.Q:.1f}"] for r in model_table()]
     assert [row for row in cells if row in expected] == expected
     if form == "tsv":
