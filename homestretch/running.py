@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -186,9 +187,10 @@ class Run:
                 step_schedule(self.scheduler, self.optimizer)
 
     def _allow(self) -> None:
-        """Let the convex phase spend what is left of the budget."""
-        if self.budget is not None and self.optimizer.phase == "second":
-            self.optimizer.second.allow(max(self.budget - self.optimizer.meter.gradient_equivalents, 0.0))
+        """Let the convex phase spend what is left of the budget; whatever it needs where only epochs are planned."""
+        if self.optimizer.phase == "second":
+            budget = math.inf if self.budget is None else self.budget
+            self.optimizer.second.allow(max(budget - self.optimizer.meter.gradient_equivalents, 0.0))
 
     def _call_back(self) -> str:
         _, record = self.optimizer.history.last(EpochRecord)

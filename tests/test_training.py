@@ -304,7 +304,6 @@ def test_a_kill_loses_at_most_one_epoch(tmp_path, times):
     lost, done = kill_at_random_moments(tmp_path, times)
     assert done > 0
     assert all(-1 <= epochs <= 1 for epochs in lost)
-<<<<<<< HEAD
     assert checkpoint.load(tmp_path)["records"] > 0
     losses = [r.loss for r in History.read(tmp_path / "record.jsonl").of(EpochRecord)][:done]
     reference = fit_of_the_nursery(done)
@@ -317,16 +316,3 @@ def fit_of_the_nursery(epochs):
     inputs = torch.linspace(-1, 1, 180, dtype=torch.float64).view(60, 3)
     options = settings(rule=AtEpoch(20), second=lambda p: LBFGS(p, rounding=0.0), seed=0)
     return losses_of(fit(model, mse_loss, (inputs, inputs[:, :2] ** 2), epochs=epochs, **options))
-=======
-
-
-def test_checkpoints_may_be_rarer(tmp_path):
-    result = fit(network(), mse_loss, data(), epochs=6, out=tmp_path, save_every=3600.0, **settings())
-    assert [p.name for p in tmp_path.glob("checkpoint*")] == ["checkpoint.pt"]  # only the last epoch's
-    again = fit(network(), mse_loss, data(), epochs=8, out=tmp_path, resume=True, save_every=3600.0, **settings())
-    whole = fit(network(), mse_loss, data(), epochs=8, **settings())
-    assert losses_of(again) == losses_of(whole)
-    assert losses_of(result) == losses_of(whole)[:6]
-    with pytest.raises(ValueError, match="save_every"):
-        fit(network(), mse_loss, data(), epochs=1, save_every=-1.0)
->>>>>>> bf9dabf (feat(paper): figures 1 to 6, the page what we found, bench-paper; tests)
