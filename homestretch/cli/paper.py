@@ -80,7 +80,7 @@ def _(command: Report) -> None:
         save_figures(figures, histories, data, model)
     pictures = [path.relative_to(command.out).as_posix() for path in sorted(figures.glob("*.png"))]
     place = command.out / "what-we-found.md"
-    place.write_text(page(outcomes, histories, command.results.as_posix(), pictures), encoding="utf-8")
+    place.write_text(page(outcomes, histories, command.results.as_posix(), pictures, command.note), encoding="utf-8")
     _say(f"the page is {place}")
 
 

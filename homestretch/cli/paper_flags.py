@@ -89,7 +89,9 @@ class Report:
     Attributes:
         results: The table's Parquet file; its traces are NAME-epochs.parquet beside it.
         out: Folder for the page and its figures.
+        note: A remark on how the runs were made, for the page.
     """
 
     results: Path = Path("benchmarks/results/paper.parquet")
     out: Path = Path("docs/paper")
+    note: str = ""

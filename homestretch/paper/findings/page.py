@@ -18,20 +18,22 @@ __all__ = ["page"]
 
 _HEAD = """# What we found
 
-This page is made by `homestretch paper report` from the results `{results}`, by rule, and says what these say and no more.
-The runs are those of `make bench-paper` and `homestretch paper table`; {sizes}. The source is Hrycej et al. (2025), arXiv
-2510.25366, whose runs used all images and 1,000 epochs (700 for vit-mlp): at a smaller size a claim may fare differently.
+This page is made by `homestretch paper report` from the results `{results}`, by rule, and says
+what these say and no more. The runs are those of `make bench-paper`: {sizes}.
+The source is Hrycej et al. (2025), arXiv 2510.25366, whose runs used all images and 1,000 epochs (700 for vit-mlp): at a smaller size a claim may fare differently.
 
 **How it is compared.** Every recipe starts from the same parameters and may spend the same counted cost: Adam's epochs, in
 gradient-equivalents (a forward and backward pass over the training data is 1, a forward pass alone 1/3). The paper counts
 an iteration of conjugate gradients as an epoch, whatever its line search costs; where that was run too, it is the line
-"equal epochs". A convex phase may overspend by one line search; the column "cost" shows what was spent. Ratios are of
-training losses, seed by seed, and their median is given; the gain of a recipe is Adam's loss over its own. Wall times were
-taken on a shared machine and are no evidence.
+"equal epochs". The column "cost" shows what was spent: a run's last line search may have brought it above the budget.
+Ratios are of training losses, seed by seed, and their median is given; the gain of a recipe is Adam's loss over its own.
+Wall times were taken on a shared machine and are no evidence.
 """
 
 
-def page(outcomes: Sequence[Outcome], histories: Mapping[Key, History], results: str, figures: Sequence[str] = ()) -> str:
+def page(
+    outcomes: Sequence[Outcome], histories: Mapping[Key, History], results: str, figures: Sequence[str] = (), note: str = ""
+) -> str:
     """The page in Markdown.
 
     Args:
@@ -39,6 +41,7 @@ def page(outcomes: Sequence[Outcome], histories: Mapping[Key, History], results:
         histories: Their courses, for the peaks.
         results: Where the results are, for the reader.
         figures: Paths of pictures to show, relative to the page.
+        note: What the results do not say of how they were made.
 
     Raises:
         DataError: If there are no runs.
@@ -49,7 +52,7 @@ def page(outcomes: Sequence[Outcome], histories: Mapping[Key, History], results:
     if len({(o.set, o.model, o.size) for o in outcomes}) > len(problems):
         raise DataError("the results hold one problem at several sizes, which cannot be compared: report them one by one")
     verdicts = {problem: verdict(*problem, outcomes) for problem in problems}
-    parts = [_HEAD.format(results=results, sizes=_sizes(outcomes)), _run_so_far(outcomes), _overall(verdicts)]
+    parts = [_HEAD.format(results=results, sizes=_sizes(outcomes)), _run_so_far(outcomes, note), _overall(verdicts)]
     for data, model in problems:
         parts.append(f"## {data} / {model}\n\n{_seeds(outcomes, data, model)}\n")
         lines = [*verdicts[data, model].sentences, peak_sentence(histories, data, model)]
@@ -70,7 +73,7 @@ def _sizes(outcomes: Sequence[Outcome]) -> str:
     return "; ".join(texts)
 
 
-def _run_so_far(outcomes: Sequence[Outcome]) -> str:
+def _run_so_far(outcomes: Sequence[Outcome], note: str) -> str:
     """Exactly which cells are behind the page, and which of the paper's are not."""
     rows: dict[tuple[str, str], dict[str, set[int]]] = {}
     for o in outcomes:
@@ -83,6 +86,7 @@ def _run_so_far(outcomes: Sequence[Outcome]) -> str:
         lines.append(f"- {data} / {model}: {seeds}.{rest}")
     absent = [f"{data} / {model}" for data, model in PRINTED if (data, model) not in rows]
     text = f"## What was run\n\nRecipes with their seeds:\n\n{chr(10).join(lines)}\n"
+    text += f"\n{note}\n" if note else ""
     return text + (f"\nCells of the paper's table that were not run: {', '.join(absent)}.\n" if absent else "")
 
 

@@ -130,9 +130,7 @@ def _printed_claim(
         low = printed.gain.low
         holds = gain >= low if low > 1.0 else gain >= 1.0
         reached = holds if accounting == "cost" else reached
-        sentences.append(
-            f"{text}; the printed gain is {low:.3g} to {printed.gain.high:.3g}, so the claim {_holds(holds)} here."
-        )
+        sentences.append(f"{text}; the printed gain is {low:.3g} to {printed.gain.high:.3g}, which {_reached(holds, gain)}.")
     rule = _ratio(losses["golden-rule"], adam)
     if rule is not None:
         sentences.append(f"By the literal rule instead of at 30 % it ends at {rule:.3g} x the training loss of Adam alone.")
@@ -173,6 +171,14 @@ def _auto(losses: Mapping[str, Losses]) -> tuple[list[str], bool | None, bool | 
     text += f" (worst seed {worst:.3g} x), {within} the allowance of {ALLOWED:g} x"
     text += f", and at {beside_cosine:.3g} x that of Adam with decay, which it {'beats' if beats else 'does not beat'} here."
     return [text], allowed, beats
+
+
+def _reached(reached: bool, gain: float) -> str:
+    if reached:
+        return "is reached here"
+    return (
+        "is not reached here, though the direction holds" if gain > 1.0 else "is not reached here, nor does the direction hold"
+    )
 
 
 def _holds(holds: bool) -> str:

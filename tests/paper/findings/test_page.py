@@ -13,7 +13,8 @@ def runs(outcome):
 
 
 def test_the_page_says_what_was_run_and_what_not(runs):
-    text = page(runs, {}, "some/results.parquet", ["figures/figure-1.png"])
+    text = page(runs, {}, "some/results.parquet", ["figures/figure-1.png"], "A remark.")
+    assert "\nA remark.\n" in text
     assert "`some/results.parquet`" in text
     assert "mnist / vit-nomlp: adam (seeds 0, 1), golden-30 (seed 0), adam-cosine (seed 0), auto (seed 0)." in text
     assert "Not run: adamw-cosine, lbfgs, golden-rule, cg-alone-fr, cg-alone-pr." in text
