@@ -20,7 +20,8 @@ _HEAD = """# What we found
 
 This page is made by `homestretch paper report` from the results `{results}`, by rule, and says
 what these say and no more. The runs are those of `make bench-paper`: {sizes}.
-The source is Hrycej et al. (2025), arXiv 2510.25366, whose runs used all images and 1,000 epochs (700 for vit-mlp): at a smaller size a claim may fare differently.
+The source is Hrycej et al. (2025), arXiv 2510.25366, whose runs used all images and 1,000 epochs (700 for vit-mlp): at a
+smaller size a claim may fare differently.
 
 **How it is compared.** Every recipe starts from the same parameters and may spend the same counted cost: Adam's epochs, in
 gradient-equivalents (a forward and backward pass over the training data is 1, a forward pass alone 1/3). The paper counts
