@@ -3,11 +3,11 @@ r"""Which convex-phase method ``second="auto"`` stands for, and why.
 The rules, in their order; the measurement behind each is in the guide "Choosing a method" (``docs/choosing.md``):
 
 1. What a dense matrix cannot serve (shards, several devices, several dtypes) gets L-BFGS.
-2. Parameters shorter than float64 get L-BFGS: dense quasi-Newton and normal equations stall in float32's rounding.
-3. A sum of squares with at least :data:`SURPLUS` residuals a parameter, whose Jacobian can be made point by point, gets
-   Levenberg-Marquardt. With fewer, its steps fit the points and nothing between them.
-4. Up to :data:`DENSE` parameters get self-scaled Broyden, the most robust one in float64.
-5. Everything else gets L-BFGS.
+2. A sum of squares in float64 with at least :data:`SURPLUS` residuals a parameter, whose Jacobian can be made point by point,
+   gets Levenberg-Marquardt. Normal equations square the condition, which float32 has no digits for.
+3. Up to :data:`DENSE` parameters get self-scaled Broyden, in float32 too: its matrix is kept as a product, so that rounding
+   cannot make it indefinite.
+4. Everything else gets L-BFGS.
 
 Dense matrices are only chosen where they fit into :data:`SHARE` of the memory at hand. There is always a choice.
 """
@@ -29,9 +29,9 @@ from homestretch.objective.products.jacobian import PER_POINT
 
 Factory = Callable[[list[Tensor]], Descent]
 
-SURPLUS = 2.0
+SURPLUS = 1.0
 """Residuals a parameter from which Levenberg-Marquardt is chosen."""
-LEAST_SQUARES = 2000
+LEAST_SQUARES = 1500
 """Parameters up to which it is: its price grows with their square for every residual."""
 DENSE = MAX_PARAMETERS
 """Parameters up to which self-scaled Broyden is chosen."""
@@ -67,7 +67,7 @@ def choose(parameters: Sequence[Tensor], function: Function | None) -> Choice:
         function: What is minimised; ``None`` where only closures are known, which offer gradients alone.
     """
     size = vectors.size(vectors.locals_of(parameters))
-    obstacle = _no_dense_matrix(parameters, size)
+    obstacle = _no_dense_matrix(parameters)
     if obstacle:
         return _choice("LBFGS", f"{obstacle}; it needs gradients alone")
     before = function.meter.gradient_equivalents if function is not None else 0.0
@@ -81,7 +81,7 @@ def choose(parameters: Sequence[Tensor], function: Function | None) -> Choice:
         return _choice("LBFGS", f"{size} parameters are more than the {DENSE} a dense matrix is kept for; {doubt}", cost)
     if _too_large(size * size * 3.0, parameters[0]):
         return _choice("LBFGS", f"a dense matrix of {size} parameters does not fit into the memory at hand; {doubt}", cost)
-    return _choice("SelfScaledBroyden", f"{size} float64 parameters, a dense matrix fits; {doubt}", cost)
+    return _choice("SelfScaledBroyden", f"{size} parameters, a dense matrix fits; {doubt}", cost)
 
 
 def _choice(name: str, reason: str, cost: float = 0.0) -> Choice:
@@ -89,17 +89,13 @@ def _choice(name: str, reason: str, cost: float = 0.0) -> Choice:
     return Choice(METHODS[name], name, reason, cost)
 
 
-def _no_dense_matrix(parameters: Sequence[Tensor], size: int) -> str:
+def _no_dense_matrix(parameters: Sequence[Tensor]) -> str:
     """Why no dense method is considered; empty if nothing is against it."""
     if vectors.shard_groups(parameters):
         return "the parameters are sharded"
     kinds = {(p.device, p.dtype) for p in parameters}
     if len(kinds) > 1:
         return "the parameters have several dtypes or lie on several devices"
-    (_, dtype), *_ = kinds
-    if dtype != torch.float64:
-        advice = f"; model.double() would allow dense methods for these {size}" if size <= DENSE else ""
-        return f"the parameters are {str(dtype).removeprefix('torch.')}, too short for dense matrices{advice}"
     return ""
 
 
@@ -107,6 +103,8 @@ def _residuals(function: Function | None, size: int, like: Tensor) -> tuple[int,
     """The number of residuals, and what speaks against Levenberg-Marquardt; cheap questions come first."""
     if function is None:
         return 0, "only closures are known"
+    if like.dtype != torch.float64:
+        return 0, f"its normal equations need float64, not {str(like.dtype).removeprefix('torch.')}"
     if size > LEAST_SQUARES:
         return 0, f"{size} parameters are more than {LEAST_SQUARES}"
     try:

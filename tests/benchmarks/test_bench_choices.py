@@ -14,7 +14,7 @@ from benchmarks.sciml import Poisson2D
 
 SMALL = (
     Case("tiny", "How many?", lambda seed: Poisson2D(seed, width=5, side=6)),
-    Case("tiny, few", "How many?", lambda seed: Poisson2D(seed, width=5, side=3)),
+    Case("tiny, few", "How many?", lambda seed: Poisson2D(seed, width=5, side=2)),
     Case("tiny digits", "What if there are no residuals?", lambda seed: Digits(seed, hidden=3), CASES[-2].methods),
 )
 
@@ -52,7 +52,7 @@ def test_every_rule_has_a_case_that_auto_decides_by_it() -> None:
     cheap = [case for case in CASES if "8,001" not in case.name and "2,101" not in case.name]
     names = {case.name: bench_choices.picked(case) for case in cheap}
     assert names["poisson-2d, 4.0 residuals a parameter"].startswith("LevenbergMarquardt")
-    assert "fewer than 2 a parameter" in names["poisson-2d, 1.4 residuals a parameter"]
+    assert "fewer than 1 a parameter" in names["poisson-2d, 0.4 residuals a parameter"]
     assert "backward pass for each of its columns" in names["poisson-2d, no points given"]
     assert "float32" in names["poisson-2d in float32"]
     assert "Objective offers no residuals" in names["digits in float64 (classification, an Objective)"]
