@@ -19,6 +19,7 @@ SMALL = (
 )
 
 
+@pytest.mark.filterwarnings("ignore::homestretch.errors.OverfitWarning")  # one of the cases is there for it
 def test_table_and_page(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setattr(bench_choices, "CASES", SMALL)
     monkeypatch.setattr(bench_choices, "Cache", lambda name: Cache(name, tmp_path / "cache"))
@@ -48,6 +49,7 @@ def test_single_precision_reaches_every_tensor(make) -> None:
     assert short.error() >= 0.0
 
 
+@pytest.mark.filterwarnings("ignore::homestretch.errors.OverfitWarning")
 def test_every_rule_has_a_case_that_auto_decides_by_it() -> None:
     cheap = [case for case in CASES if "8,001" not in case.name and "2,101" not in case.name]
     names = {case.name: bench_choices.picked(case) for case in cheap}
