@@ -103,6 +103,9 @@ def _residuals(function: Function | None, size: int, like: Tensor) -> tuple[int,
     """The number of residuals, and what speaks against Levenberg-Marquardt; cheap questions come first."""
     if function is None:
         return 0, "only closures are known"
+    # Asked of the class, as asking the object would evaluate its properties.
+    if not hasattr(type(function), "jacobian_chunks"):
+        return 0, f"{describe(function)} offers no residuals"
     if like.dtype != torch.float64:
         return 0, f"its normal equations need float64, not {str(like.dtype).removeprefix('torch.')}"
     if size > LEAST_SQUARES:
