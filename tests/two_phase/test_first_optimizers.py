@@ -91,7 +91,7 @@ def test_trains_in_both_phases_and_says_what_is_handed_over(name):
     assert (optimizer.second.memory.get("inverse_diagonal") is not None) == (name in WITH_MOMENTS)
 
 
-@pytest.mark.parametrize("name", AVERAGED)
+@pytest.mark.parametrize("name", sorted(AVERAGED))
 def test_averaged_weights_are_where_the_convex_phase_starts(name):
     model, optimizer = setting(FIRST[name])
     run(optimizer, 3)
