@@ -26,7 +26,8 @@ def test_solves_rosenbrock_within_the_budget(solver):
     meter, status, _ = solve(solver, BY_NAME["rosenbrock"].at(2))
     assert status == "solved"
     assert meter.best <= 1e-8
-    assert meter.iterations > 5
+    # From its start Rosenbrock's function falls to two Gauss-Newton steps, as its residuals are all but linear.
+    assert meter.iterations > (1 if solver.method in ("LevenbergMarquardt", "GaussNewtonCG") else 5)
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.name)
