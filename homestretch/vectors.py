@@ -22,6 +22,7 @@ Vector = list[Tensor]
 
 _SMALL = 16384  # entries up to which a vector on the CPU is packed for an inner product
 _CHUNK = 4096  # elements that a device without float64 adds in float32 before the host takes over
+_RANGE_OF_ALL = torch.finfo(torch.float16).max  # within it a number can be held in every dtype
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -143,10 +144,28 @@ def negative(a: Sequence[Tensor]) -> Vector:
 
 
 def assign_sum_(target: Sequence[Tensor], start: Sequence[Tensor], direction: Sequence[Tensor], step: float) -> None:
-    """Set ``target = start + step * direction``: a point on a line, always computed from its start."""
-    if target:
-        torch._foreach_copy_(list(target), list(start))
+    """Set ``target = start + step * direction``: a point on a line, always computed from its start.
+
+    A step beyond the range of the vectors' dtype, as along a direction that has all but vanished in float32, is taken in two
+    factors; what overflows all the same is infinite.
+    """
+    if not target:
+        return
+    torch._foreach_copy_(list(target), list(start))
+    largest = _largest_factor(step, target)
+    if abs(step) > largest:
+        factor = min(math.sqrt(abs(step)), largest)
+        scaled = torch._foreach_mul(list(direction), math.copysign(factor, step))
+        torch._foreach_add_(list(target), scaled, alpha=factor)
+    else:
         torch._foreach_add_(list(target), list(direction), alpha=step)
+
+
+def _largest_factor(step: float, vector: Sequence[Tensor]) -> float:
+    """The largest number that every tensor's dtype can hold; infinite where the step is in the range of all dtypes."""
+    if not _RANGE_OF_ALL < abs(step) < math.inf:
+        return math.inf
+    return min(torch.finfo(tensor.dtype).max for tensor in vector)
 
 
 def sharded_like(tensor: Tensor, parameter: Tensor) -> Tensor:

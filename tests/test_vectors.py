@@ -105,6 +105,20 @@ def test_a_point_on_a_line_is_the_same_to_the_bit_wherever_one_comes_from(seed, 
     assert all(torch.equal(p, s) for p, s in zip(fresh, start, strict=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_step_beyond_the_range_of_the_dtype(dtype):
+    step = 4.0 * min(torch.finfo(dtype).max, 1e200)
+    tiny = torch.full((3,), 2.0 / step, dtype=torch.float64).to(dtype)  # in float16 and float32 subnormal, hence rounded
+    target, start = [torch.zeros(3, dtype=dtype)], [torch.ones(3, dtype=dtype)]
+    vectors.assign_sum_(target, start, [-tiny], step)
+    expected = 1.0 - tiny.double() * step
+    torch.testing.assert_close(target[0].double(), expected, rtol=1e-2, atol=1e-2)
+    vectors.assign_sum_(target, start, [torch.ones(3, dtype=dtype)], 1e4 * step)
+    assert bool(torch.isinf(target[0]).all()) or dtype is torch.float64
+    vectors.assign_sum_(target, start, [torch.ones(3, dtype=dtype)], math.inf)
+    assert bool(torch.isinf(target[0]).all())
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_pack_and_unpack_are_inverse_and_share_memory(dtype):
     a = draw(0, dtype)
