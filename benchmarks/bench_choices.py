@@ -6,7 +6,6 @@ asks `homestretch.auto` what it would pick. `--report` makes `docs/choosing.md` 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,10 +17,9 @@ import torch
 from benchmarks.bench_sciml import SETTINGS, restart_with
 from benchmarks.choices import CASES, SMALL, Case
 from benchmarks.functions_report import markdown_table
-from benchmarks.results_io import COLUMNS, ROOT, Cache, Record, is_quick, read_table, table_path, write_environment, write_table
+from benchmarks.results_io import COLUMNS, ROOT, Cache, Record, parser, read_table, table_path, write_environment, write_table
 from benchmarks.sciml.ours import Method, engine_version, run_own
 from benchmarks.sciml.start import started
-from benchmarks.sciml.trace import kept
 from benchmarks.sciml_report import environment_of, spread
 from homestretch.auto import DENSE, LEAST_SQUARES, SHARE, SURPLUS, choose
 
@@ -61,20 +59,7 @@ def measure(case: Case, method: Method, seed: int, *, quick: bool) -> Record:
     """Make a run and return what is kept of it."""
     problem, adam = started(f"choice-{case.name}", seed, 20 if quick else case.steps, make=case.make)
     run = run_own(method, problem, adam, SMALL if quick else case.limits)
-    best, last = kept(run.samples), run.samples[-1]
-    return {
-        "size": problem.size,
-        "loss": last.loss,
-        "error": best.error,
-        "held_out": best.held_out,
-        "gradient_equivalents": last.gradient_equivalents,
-        "evaluations": run.evaluations,
-        "iterations": run.iterations,
-        "seconds": last.seconds,
-        "cpu_seconds": last.cpu_seconds,
-        "status": run.status,
-        "detail": run.detail,
-    }
+    return {"size": problem.size, **run.summary()}
 
 
 def picked(case: Case) -> str:
@@ -132,10 +117,8 @@ def rule_table(rows: Sequence[dict[str, str]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the cases, or write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", default=is_quick(), help="a few iterations of each (also QUICK=1)")
-    parser.add_argument("--report", action="store_true", help="make docs/choosing.md from the table, run nothing")
-    options: Any = parser.parse_args(arguments)
+    flags = parser(__doc__, quick="a few iterations of each")
+    options: Any = flags.parse_args(arguments)
     table = table_path(NAME, options.quick)
     if options.report:
         write_page(table)

@@ -7,7 +7,6 @@ the plot under `docs/benchmarks/` from that table and runs nothing.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from benchmarks.peers.certify import local_minimum
 from benchmarks.peers.meter import BUDGET, TOLERANCE
 from benchmarks.peers.ours import engine_version
 from benchmarks.peers.scoring import Row, score
-from benchmarks.results_io import COLUMNS, Cache, is_quick, table_path, write_environment, write_table
+from benchmarks.results_io import COLUMNS, Cache, parser, table_path, write_environment, write_table
 
 NAME = "functions"
 EDITION = 1
@@ -81,11 +80,9 @@ def chosen_solvers(names: Sequence[str] | None) -> list[Solver]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark, or make its report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", default=is_quick(), help="the reduced set (also QUICK=1)")
-    parser.add_argument("--solvers", nargs="+", metavar="LIBRARY[/METHOD]", help="only these; the table is not written")
-    parser.add_argument("--report", action="store_true", help="make the docs page from the table, run nothing")
-    options: Any = parser.parse_args(arguments)
+    flags = parser(__doc__)
+    flags.add_argument("--solvers", nargs="+", metavar="LIBRARY[/METHOD]", help="only these; the table is not written")
+    options: Any = flags.parse_args(arguments)
     table = table_path(NAME, options.quick)
     if options.report:
         from benchmarks.functions_report import write_report

@@ -7,7 +7,6 @@ the processor, not of the clock, on one thread, so that other programs disturb t
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -17,7 +16,7 @@ import torch
 
 from benchmarks.overhead import CASES, METHODS, full_pass, iteration_overhead, mini_batches, pass_memory, vectors_kept
 from benchmarks.overhead.iterations import DENSE
-from benchmarks.results_io import COLUMNS, ROOT, Cache, fingerprint, is_quick, table_path, write_environment, write_table
+from benchmarks.results_io import COLUMNS, ROOT, Cache, fingerprint, parser, table_path, write_environment, write_table
 
 NAME = "overhead"
 SEEDS = 5
@@ -107,10 +106,8 @@ def _timed(measurement: Measurement) -> Record:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark, or make its report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", default=is_quick(), help="the reduced set (also QUICK=1)")
-    parser.add_argument("--report", action="store_true", help="make the docs page from the table, run nothing")
-    options: Any = parser.parse_args(arguments)
+    flags = parser(__doc__)
+    options: Any = flags.parse_args(arguments)
     table = table_path(NAME, options.quick)
     if options.report:
         from benchmarks.overhead_report import write_report

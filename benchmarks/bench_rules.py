@@ -8,7 +8,6 @@ gradients) and the exact one (over all the data, at the epoch's end). The rules 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -17,7 +16,7 @@ import torch
 from torch.nn.functional import mse_loss
 from torch.optim import Adam
 
-from benchmarks.results_io import ROOT, Cache, Record, fingerprint, is_quick, table_path, write_environment, write_table
+from benchmarks.results_io import ROOT, Cache, Record, fingerprint, parser, table_path, write_environment, write_table
 from homestretch import Objective, TwoPhase, vectors
 from homestretch.history import EpochRecord
 from homestretch.paper import build_model, load_data, one_hot
@@ -101,10 +100,8 @@ def run(epochs: int, seeds: Sequence[int], cache: Cache) -> tuple[list[Record], 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark, or make its page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", default=is_quick(), help="a few epochs, one seed (also QUICK=1)")
-    parser.add_argument("--report", action="store_true", help="make the docs page from the tables, run nothing")
-    options: Any = parser.parse_args(arguments)
+    flags = parser(__doc__, quick="a few epochs, one seed")
+    options: Any = flags.parse_args(arguments)
     table = table_path(NAME, options.quick)
     if not options.report:
         torch.set_num_threads(1)

@@ -6,7 +6,6 @@ one by one. `--table` writes the table from the runs that are there, `--report` 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +14,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.results_io import COLUMNS, Cache, Record, is_quick, table_path, write_environment, write_table
+from benchmarks.results_io import COLUMNS, Cache, Record, parser, table_path, write_environment, write_table
 from benchmarks.sciml import PROBLEMS
 from benchmarks.sciml.flat import FlatProblem, TracedMeter
 from benchmarks.sciml.ours import METHODS, Limits, Method, Run, engine_version, run_own
 from benchmarks.sciml.peers import PEERS, Peer, run_peer
 from benchmarks.sciml.start import EDITION, started
-from benchmarks.sciml.trace import kept
 
 NAME = "sciml"
 SEEDS = (10, 11, 12, 13, 14)
@@ -81,21 +79,11 @@ def measure(job: Job) -> Record:
         run = Run(meter.samples, status, detail, meter.evaluations, meter.iterations)
     else:
         run = run_own(job.method, problem, adam, job.limits)
-    best, last = kept(run.samples), run.samples[-1]
     return {
         "size": problem.size,
-        "loss": last.loss,
-        "error": best.error,
-        "held_out": best.held_out,
+        **run.summary(),
         "start_error": start_error,
-        "end_error": last.error,
-        "gradient_equivalents": last.gradient_equivalents,
-        "evaluations": run.evaluations,
-        "iterations": run.iterations,
-        "seconds": last.seconds,
-        "cpu_seconds": last.cpu_seconds,
-        "status": run.status,
-        "detail": run.detail,
+        "end_error": run.samples[-1].error,
         "trace": [[float(f"{value:.5g}") for value in sample] for sample in run.samples],
     }
 
@@ -162,16 +150,14 @@ def _names(method: Method | Peer) -> tuple[str, str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark, write its table, or make its page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", default=is_quick(), help="the smoke set (also QUICK=1)")
-    parser.add_argument("--problems", nargs="+", metavar="NAME", choices=list(PROBLEMS), help="only these")
-    parser.add_argument("--methods", nargs="+", metavar="LIBRARY[/METHOD]", help="only these")
-    parser.add_argument("--seeds", nargs="+", type=int, help="seeds other than the usual ones")
-    parser.add_argument("--seconds", type=float, help="processor time of a run, in place of the usual one")
-    parser.add_argument("--table", action="store_true", help="write the table from the finished runs, make none")
-    parser.add_argument("--prices", action="store_true", help="measure what dense work takes beside a gradient, no more")
-    parser.add_argument("--report", action="store_true", help="make the docs page from the table, run nothing")
-    options: Any = parser.parse_args(arguments)
+    flags = parser(__doc__, quick="the smoke set")
+    flags.add_argument("--problems", nargs="+", metavar="NAME", choices=list(PROBLEMS), help="only these")
+    flags.add_argument("--methods", nargs="+", metavar="LIBRARY[/METHOD]", help="only these")
+    flags.add_argument("--seeds", nargs="+", type=int, help="seeds other than the usual ones")
+    flags.add_argument("--seconds", type=float, help="processor time of a run, in place of the usual one")
+    flags.add_argument("--table", action="store_true", help="write the table from the finished runs, make none")
+    flags.add_argument("--prices", action="store_true", help="measure what dense work takes beside a gradient, no more")
+    options: Any = flags.parse_args(arguments)
     table = table_path(NAME, options.quick)
     if options.report:
         from benchmarks.sciml_report import write_report

@@ -8,7 +8,6 @@ makes the page and the plot under `docs/benchmarks/` from a table and runs nothi
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -18,7 +17,17 @@ from typing import Any
 import torch
 
 import homestretch
-from benchmarks.results_io import CACHE, COLUMNS, Cache, fingerprint, is_quick, table_path, write_environment, write_table
+from benchmarks.results_io import (
+    CACHE,
+    COLUMNS,
+    Cache,
+    fingerprint,
+    is_quick,
+    parser,
+    table_path,
+    write_environment,
+    write_table,
+)
 from benchmarks.swap import (
     FIXED_SHARES,
     REPLAYED,
@@ -141,13 +150,12 @@ def found_cells(scale: str, folder: Path | None, names: Sequence[str] | None) ->
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark, or make its report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--scale", choices=SCALES, default="quick" if is_quick() else os.environ.get("SCALE", "small"))
-    parser.add_argument("--data-dir", type=Path, default=os.environ.get(DATA_VARIABLE), help="folder of MNIST and CIFAR-10")
-    parser.add_argument("--problems", nargs="+", metavar="NAME", help="only these; the table is not written")
-    parser.add_argument("--note", default="", help="a remark on the machine for the page: that it was busy, say")
-    parser.add_argument("--report", action="store_true", help="make the docs page from the table, run nothing")
-    options: Any = parser.parse_args(arguments)
+    flags = parser(__doc__, quick=None)
+    flags.add_argument("--scale", choices=SCALES, default="quick" if is_quick() else os.environ.get("SCALE", "small"))
+    flags.add_argument("--data-dir", type=Path, default=os.environ.get(DATA_VARIABLE), help="folder of MNIST and CIFAR-10")
+    flags.add_argument("--problems", nargs="+", metavar="NAME", help="only these; the table is not written")
+    flags.add_argument("--note", default="", help="a remark on the machine for the page: that it was busy, say")
+    options: Any = flags.parse_args(arguments)
     table = table_path(NAME if options.scale == "full" else f"{NAME}-{options.scale}")
     if options.report:
         from benchmarks.swap.report import write_report

@@ -7,6 +7,7 @@ beside them.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -38,6 +39,20 @@ COLUMNS = (
 """The columns every benchmark's table begins with."""
 
 Record = dict[str, Any]
+
+
+def parser(module: str | None, quick: str | None = "the reduced set") -> argparse.ArgumentParser:
+    """Return the flags that benchmarks share: `--quick`, where there is such a set, and `--report`.
+
+    Args:
+        module: the benchmark's docstring; its first line heads the help.
+        quick: what the quick set is; None for no such flag.
+    """
+    made = argparse.ArgumentParser(description=module.splitlines()[0] if module else None)
+    if quick is not None:
+        made.add_argument("--quick", action="store_true", default=is_quick(), help=f"{quick} (also QUICK=1)")
+    made.add_argument("--report", action="store_true", help="make the docs page from the table, run nothing")
+    return made
 
 
 def is_quick() -> bool:

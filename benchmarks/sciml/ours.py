@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import homestretch
-from benchmarks.results_io import fingerprint
+from benchmarks.results_io import Record, fingerprint
 from benchmarks.sciml.problem import Problem
-from benchmarks.sciml.trace import Sample, Tracer
+from benchmarks.sciml.trace import Sample, Tracer, kept
 from homestretch import (
     LBFGS,
     Descent,
@@ -101,6 +101,22 @@ class Run:
     detail: str
     evaluations: int
     iterations: int
+
+    def summary(self) -> Record:
+        """Return what a table keeps: the end, with the error and the held-out loss of the sample that a user would keep."""
+        best, last = kept(self.samples), self.samples[-1]
+        return {
+            "loss": last.loss,
+            "error": best.error,
+            "held_out": best.held_out,
+            "gradient_equivalents": last.gradient_equivalents,
+            "evaluations": self.evaluations,
+            "iterations": self.iterations,
+            "seconds": last.seconds,
+            "cpu_seconds": last.cpu_seconds,
+            "status": self.status,
+            "detail": self.detail,
+        }
 
 
 def run_own(method: Method, problem: Problem, adam: torch.optim.Optimizer, limits: Limits) -> Run:

@@ -74,7 +74,7 @@ def descend(
 ) -> tuple[int, str]:
     """Minimise until the budget is spent or ``epochs`` are made; every iteration becomes an epoch's record.
 
-    A Descent may overspend by one line search. Torch's L-BFGS cannot be watched by iteration: its records are the
+    A Descent may overspend by one evaluation. Torch's L-BFGS cannot be watched by iteration: its records are the
     evaluations that were better than all before, and it ends at the best point within the budget.
 
     Args:
@@ -95,29 +95,21 @@ def descend(
     return run.epoch, stop
 
 
+@dataclass
 class _Run:
-    def __init__(
-        self,
-        objective: Objective,
-        optimizer: Optimizer,
-        history: History,
-        budget: float,
-        epochs: int | None,
-        done: int,
-        callbacks: Sequence[Callback],
-    ) -> None:
-        self.objective = objective
-        self.optimizer = optimizer
-        self.history = history
-        self.budget = budget
-        self.epochs = epochs
-        self.epoch = done
-        self.callbacks = callbacks
+    objective: Objective
+    optimizer: Optimizer
+    history: History
+    budget: float
+    epochs: int | None
+    epoch: int
+    callbacks: Sequence[Callback]
 
     def iterate(self, descent: Descent, save: Callable[[int], None]) -> str:
         """Step by step, the loop's own records copied."""
         copied = len(descent.history)
         while not (stop := self.why_stop(descent)):
+            descent.allow(max(self.budget - self.objective.meter.gradient_equivalents, 0.0))
             loss = descent.step(self.objective)
             for record in descent.history[copied:]:
                 self.history.append(record)

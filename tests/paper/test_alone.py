@@ -9,6 +9,7 @@ from homestretch import ConjugateGradient, Objective
 from homestretch.history import EpochRecord, History, IterationRecord
 from homestretch.paper.alone import descend
 from homestretch.paper.methods import make_torch_lbfgs
+from homestretch.searches import GoldenSection
 
 
 @pytest.fixture
@@ -73,3 +74,9 @@ def test_a_descent_that_stops_says_why(objective):
     descent = ConjugateGradient(objective.parameters, target_loss=1e9)
     _, stop = descend(objective, descent, History(), budget=1e9)
     assert stop.startswith("the convex phase stopped")
+
+
+@pytest.mark.parametrize("budget", [7.0, 12.5, 20.0])
+def test_a_descent_overspends_by_one_evaluation_at_most(objective, budget):
+    descend(objective, ConjugateGradient(objective.parameters, search=GoldenSection()), History(), budget=budget)
+    assert budget - 1.0 <= objective.meter.gradient_equivalents <= budget + 1.0
