@@ -108,8 +108,7 @@ class _Run:
     def iterate(self, descent: Descent, save: Callable[[int], None]) -> str:
         """Step by step, the loop's own records copied."""
         copied = len(descent.history)
-        while not (stop := self.why_stop(descent)):
-            descent.allow(max(self.budget - self.objective.meter.gradient_equivalents, 0.0))
+        while not (stop := self.why_stop(self.allowed(descent))):
             loss = descent.step(self.objective)
             for record in descent.history[copied:]:
                 self.history.append(record)
@@ -117,6 +116,11 @@ class _Run:
             self.record(float(loss or 0.0), float(descent.scalars["gradient_norm"]))
             save(self.epoch)
         return stop
+
+    def allowed(self, descent: Descent) -> Descent:
+        """The method, let to spend what is left: one that an earlier, smaller budget has stopped goes on."""
+        descent.allow(max(self.budget - self.objective.meter.gradient_equivalents, 0.0))
+        return descent
 
     def evaluate(self) -> str:
         """Evaluation by evaluation, until the budget is spent or nothing changes any more."""
