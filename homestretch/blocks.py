@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from homestretch import vectors
 from homestretch.vectors import Vector
 
 
@@ -32,10 +33,7 @@ class Blocks:
 
     def pack(self, vector: Sequence[Tensor]) -> Vector:
         """The blocks of ``vector``, each of shape (n,); one of a single contiguous tensor is a view of it."""
-        return [
-            torch.cat([vector[i].reshape(-1) for i in block]) if len(block) > 1 else vector[block[0]].reshape(-1)
-            for block in self._members
-        ]
+        return [vectors.flattened([vector[i] for i in block]) for block in self._members]
 
     def unpack(self, blocks: Sequence[Tensor]) -> Vector:
         """The vector whose blocks these are; views of them."""

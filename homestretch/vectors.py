@@ -5,8 +5,8 @@ parameters, mixed devices and sharded tensors work. This module is the only one 
 every inner product is summed over the ranks that hold different shards, all products of one call in one all-reduce,
 so that each rank takes the same decisions from the same numbers.
 
-Inner products are accumulated in float64 (on devices without it, in float32 over short chunks that are then added in
-float64 on the host).
+Inner products are accumulated in float64. Where that would cost more than the product itself (long float32 vectors on the
+processor) or is not to be had (some devices), only over short pieces of the vectors: inside them in float32.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from collections.abc import Sequence
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors
 
 Vector = list[Tensor]
 
-_SMALL = 16384  # entries up to which a vector on the CPU is packed for an inner product
+_SMALL = 131_072  # entries up to which a vector on the CPU is packed for an inner product, in float64
+_PIECE = 16_384  # entries of a longer float32 vector that are added in float32
+_IN_BLAS = (torch.float32, torch.float64)
 _CHUNK = 4096  # elements that a device without float64 adds in float32 before the host takes over
 _RANGE_OF_ALL = torch.finfo(torch.float16).max  # within it a number can be held in every dtype
 
@@ -204,7 +207,12 @@ def pack(a: Sequence[Tensor]) -> Tensor:
     """
     if len({(t.device, t.dtype) for t in a}) > 1:
         raise ValueError("dense methods need all parameters on one device and of one dtype: use LBFGS or ConjugateGradient")
-    return torch.cat([t.reshape(-1) for t in a])
+    return flattened(a)
+
+
+def flattened(a: Sequence[Tensor]) -> Tensor:
+    """One flat tensor with all entries in order, of tensors on one device; a view if there is a single contiguous one."""
+    return _flatten_dense_tensors(a)
 
 
 def unpack(flat: Tensor, like: Sequence[Tensor]) -> Vector:
@@ -226,9 +234,9 @@ def _local_dots(pairs: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> l
     flat = [(packed[id(a)], packed[id(b)]) for a, b in pairs]
     if all(x is not None and y is not None for x, y in flat):
         return [torch.dot(x, y).item() for x, y in flat]  # type: ignore[arg-type]
+    if all(t.is_cpu for a, b in pairs for t in (*a, *b)):
+        return [math.fsum(_host_dot(x, y) for x, y in zip(a, b, strict=True)) for a, b in pairs]
     parts = [[_tensor_dot(x, y) for x, y in zip(a, b, strict=True)] for a, b in pairs]
-    if all(t.device.type == "cpu" for row in parts for t in row):
-        return [math.fsum(t.item() for t in row) for row in parts]
     # One transfer from the device for all products: every separate one would wait for it.
     device = next(t.device for row in parts for t in row)
     counts = [len(row) for row in parts]
@@ -240,8 +248,18 @@ def _packed_if_small(vector: Sequence[Tensor]) -> Tensor | None:
     """One float64 tensor with all entries, where making it costs less than going through the tensors one by one."""
     if not vector or sum(t.numel() for t in vector) > _SMALL or any(not t.is_cpu for t in vector):
         return None
-    flat = torch.cat([t.reshape(-1) for t in vector]) if len(vector) > 1 else vector[0].reshape(-1)
+    flat = flattened(vector)
     return flat if flat.dtype == torch.float64 else flat.double()
+
+
+def _host_dot(x: Tensor, y: Tensor) -> float:
+    """Inner product on the CPU, without a temporary of the vectors' size."""
+    if x.dtype != y.dtype or x.dtype not in _IN_BLAS:
+        return _tensor_dot(x, y).item()
+    x, y = x.reshape(-1), y.reshape(-1)
+    if len(x) <= _PIECE or x.dtype == torch.float64:
+        return torch.dot(x, y).item()
+    return math.fsum(torch.dot(a, b).item() for a, b in zip(x.split(_PIECE), y.split(_PIECE), strict=True))
 
 
 def _tensor_dot(x: Tensor, y: Tensor) -> Tensor:

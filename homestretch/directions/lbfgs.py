@@ -77,13 +77,13 @@ class LBFGSDirection:
         sy, yy = self._small  # of the first only the upper triangle counts
         u = _solve(sy, sg)
         c = _solve(sy.mT, torch.add(sy.diagonal() * u, yy @ u - yg, alpha=self._scale), lower=True)
-        return Proposal(self._combine(gradient, inverse, u, c), 1.0, scaled=True)
+        direction = self._combine(gradient, inverse, u, c)
+        (slope,) = point.dots((gradient, direction))  # in blocks it costs less than the loop's own
+        return Proposal(self._blocks.unpack(direction), 1.0, scaled=True, slope=slope)
 
     def accept(self, step: Step, point: Point) -> None:
         """Store the newest pair in place of the oldest, if its curvature is positive."""
-        y = self._blocks.pack(step.gradient_before)  # the loop lets go of it
-        vectors.scale_(y, -1.0)
-        vectors.add_(y, self._blocks.pack(step.gradient_after))
+        y = vectors.subtract(self._blocks.pack(step.gradient_after), self._blocks.pack(step.gradient_before))
         py = apply(self._inverse(point), y)
         direction = self._blocks.pack(step.direction)
         dy, dd, yy = point.dots((direction, y), (direction, direction), (y, y))
@@ -93,8 +93,7 @@ class LBFGSDirection:
         for i in range(len(y)):
             torch.mul(direction[i], step.length, out=self._s[i][slot])
             self._y[i][slot].copy_(y[i])
-        columns = torch.stack(self._products(y, py, point, count=self._count + 1))
-        self._small = _bordered(self._small, columns)
+        self._small = _bordered(self._small, self._products(y, py, point, count=self._count + 1))
         self._note_scale()
 
     def reject(self, step: Step, point: Point) -> bool:
@@ -149,36 +148,37 @@ class LBFGSDirection:
     def _inverse(self, point: Point) -> Vector | None:
         return None if point.inverse_diagonal is None else self._blocks.pack(point.inverse_diagonal)
 
-    def _products(self, with_s: Vector, with_y: Vector, point: Point, *, count: int | None = None) -> tuple[Tensor, Tensor]:
-        """Inner products of one vector with all s, of another with all y: in float64 on the host, in order of time."""
+    def _products(self, with_s: Vector, with_y: Vector, point: Point, *, count: int | None = None) -> Tensor:
+        """Inner products of one vector with all s, of another with all y: on the host, in order of time, float64 (2, n)."""
         count = self._count if count is None else count
-        sums = []
-        for stack, vector in ((self._s, with_s), (self._y, with_y)):
-            parts = [torch.mv(a[:count], v).to("cpu", torch.float64) for a, v in zip(stack, vector, strict=True)]
-            sums.append(parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
+        blocks = zip(self._s, self._y, with_s, with_y, strict=True)
+        parts = [torch.stack((torch.mv(s[:count], v), torch.mv(y[:count], w))) for s, y, v, w in blocks]
+        sums = [part.to("cpu", torch.float64) for part in parts]
+        total = sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
         if point.groups:
-            sums = list(vectors.sum_over_ranks(torch.stack(sums), point.groups, point.gradient))
-        return _rolled(sums[0], self._oldest), _rolled(sums[1], self._oldest)
+            total = vectors.sum_over_ranks(total, point.groups, point.gradient)
+        return _rolled(total, self._oldest)
 
     def _combine(self, gradient: Vector, inverse: Vector | None, u: Tensor, c: Tensor) -> Vector:
-        r""":math:`-\gamma M^{-1} (g - Y u) - S c`, block by block."""
+        r""":math:`-\gamma M^{-1} (g - Y u) - S c`, in blocks."""
         count = self._count
-        u, c = _rolled(u, count - self._oldest), _rolled(c, count - self._oldest)
+        weights = _rolled(torch.stack((u, c)), count - self._oldest)
         result = []
         for i, g in enumerate(gradient):
-            r = torch.addmv(g, self._y[i][:count].mT, u.to(g.device, g.dtype), beta=-self._scale, alpha=self._scale)
+            of_y, of_s = weights.to(g.device, g.dtype)
+            r = torch.addmv(g, self._y[i][:count].mT, of_y, beta=-self._scale, alpha=self._scale)
             r = r if inverse is None else r.mul_(inverse[i])
-            result.append(r.addmv_(self._s[i][:count].mT, c.to(g.device, g.dtype), alpha=-1.0))
-        return self._blocks.unpack(result)
+            result.append(r.addmv_(self._s[i][:count].mT, of_s, alpha=-1.0))
+        return result
 
 
 def _solve(matrix: Tensor, right: Tensor, *, lower: bool = False) -> Tensor:
     return torch.linalg.solve_triangular(matrix, right.unsqueeze(1), upper=not lower).squeeze(1)
 
 
-def _rolled(vector: Tensor, first: int) -> Tensor:
-    """``vector`` from entry ``first`` on, then what is before it."""
-    return torch.cat((vector[first:], vector[:first])) if 0 < first < len(vector) else vector
+def _rolled(rows: Tensor, first: int) -> Tensor:
+    """Each row from entry ``first`` on, then what is before it."""
+    return rows.roll(-first, dims=1) if 0 < first < rows.shape[1] else rows
 
 
 def _small(rows: list[list[list[float]]]) -> Tensor:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
+from weakref import WeakKeyDictionary
 
 from homestretch.errors import PrecisionWarning
+
+_KNOWN: WeakKeyDictionary[type, bool] = WeakKeyDictionary()  # a protocol takes long to tell, several times an iteration
 
 
 @runtime_checkable
@@ -44,35 +47,43 @@ class Living(Protocol):
         ...
 
 
+def _lives(function: Any) -> TypeGuard[Living]:
+    """Whether a function takes part in the loop, as the first one of its class did."""
+    kind = type(function)
+    if kind not in _KNOWN:
+        _KNOWN[kind] = isinstance(function, Living)
+    return _KNOWN[kind]
+
+
 def advance(function: Any) -> None:
     """Tell a function that an iteration begins."""
-    if isinstance(function, Living):
+    if _lives(function):
         function.advance()
 
 
 def change_of(function: Any) -> str:
     """What changed in a function, as far as it says."""
-    return function.change if isinstance(function, Living) else ""
+    return function.change if _lives(function) else ""
 
 
 def measure(function: Any, loss: float) -> dict[str, float]:
     """A function's own numbers at the current parameters; none from a fixed function."""
-    return function.measure(loss) if isinstance(function, Living) else {}
+    return function.measure(loss) if _lives(function) else {}
 
 
 def why_stop(function: Any) -> str:
     """Why a function asks for the end; empty while it does not."""
-    return function.why_stop() if isinstance(function, Living) else ""
+    return function.why_stop() if _lives(function) else ""
 
 
 def finish(function: Any) -> bool:
     """Let a function choose its best parameters; says whether they moved."""
-    return isinstance(function, Living) and function.finish()
+    return _lives(function) and function.finish()
 
 
 def diagnose(function: Any) -> str:
     """What a function knows about a search without success."""
-    return function.diagnose() if isinstance(function, Living) else ""
+    return function.diagnose() if _lives(function) else ""
 
 
 def explain_stop(function: Any, in_vain: bool) -> None:
