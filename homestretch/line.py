@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
@@ -175,24 +175,27 @@ class Line:
         self._move(step)
         self.gradients += 1
         loss = float(self._function())
-        slope = vectors.dot(self._gradient(), self._direction, self._groups)
+        gradient = self._gradient()
+        slope, square = vectors.dots([(gradient, self._direction), (gradient, gradient)], self._groups)
         if not (math.isfinite(loss) and math.isfinite(slope)):
             self._graded = None
             unbounded = loss == -math.inf
             return self._remember(step, loss if unbounded else math.inf), math.nan
-        self._graded = _Graded(step, self._remember(step, loss), slope, None)
+        self._graded = _Graded(step, self._remember(step, loss), slope, square, None)
         return loss, slope
 
-    def commit(self, step: float) -> tuple[float, float]:
-        """Leave the parameters at ``step`` with ``.grad`` filled; returns loss and directional derivative there."""
+    def commit(self, step: float) -> tuple[float, float, float]:
+        """Leave the parameters at ``step`` with ``.grad`` filled; returns loss, slope and norm of the gradient there."""
+        kept = self._kept
         if self._graded is not None and self._graded.step == step:
             self._move(step)
-            return self._graded.loss, self._graded.slope
-        if self._kept is not None and self._kept.step == step and self._kept.gradient is not None:
+            return self._graded.numbers
+        if kept is not None and kept.step == step and kept.gradient is not None:
             self._move(step)
-            vectors.copy_(self._gradient(), self._kept.gradient)
-            return self._kept.loss, self._kept.slope
-        return self.loss_and_slope(step)
+            vectors.copy_(self._gradient(), kept.gradient)
+            return kept.numbers
+        loss, slope = self.loss_and_slope(step)
+        return (loss, slope, math.nan) if self._graded is None else self._graded.numbers
 
     def restore(self) -> None:
         """Put the parameters back to the start, bit for bit. ``.grad`` is not restored."""
@@ -218,7 +221,7 @@ class Line:
         graded = self._graded
         if graded is None or (self._kept is not None and self._kept.loss <= graded.loss):
             return
-        self._kept = _Graded(graded.step, graded.loss, graded.slope, vectors.clone(self._gradient()))
+        self._kept = replace(graded, gradient=vectors.clone(self._gradient()))
 
 
 class GradientReader(Protocol):
@@ -229,9 +232,14 @@ class GradientReader(Protocol):
         ...
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Graded:
     step: float
     loss: float
     slope: float
+    square: float  # of the gradient's norm
     gradient: Vector | None
+
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        return self.loss, self.slope, math.sqrt(self.square)

@@ -95,7 +95,7 @@ def test_commit_needs_no_evaluation_if_the_gradient_was_seen(later):
         line.loss_and_slope(step)
     line.loss(0.7)
     evaluations = line.gradients
-    assert line.commit(0.5) == seen
+    assert line.commit(0.5) == (*seen, vectors.norm(gradient))
     assert line.gradients == evaluations
     for p, s, d, g in zip(function.parameters, start, direction, gradient, strict=True):
         assert torch.equal(p, s + 0.5 * d)
@@ -106,7 +106,9 @@ def test_commit_evaluates_a_step_whose_gradient_is_not_at_hand():
     function = Function()
     line, start, direction = line_of(function)
     line.loss(0.3)
-    assert line.commit(0.3) == pytest.approx(function.at(start, direction, 0.3))
+    *seen, norm = line.commit(0.3)
+    assert seen == pytest.approx(function.at(start, direction, 0.3))
+    assert norm == vectors.norm(function.gradient())
     assert line.gradients == 1
     line.loss_and_slope(0.6)
     line.loss_and_slope(0.7)

@@ -168,20 +168,19 @@ class Descent(CurrentPoint):
         tally = Tally(restart)
         for _ in range(_MAX_PROPOSALS):
             point.left = purse.left
-            proposal = self.direction.propose(point)
+            proposal = self._propose(point)
             tally.propose(proposal)
             line = self._line(function, point, proposal, purse)
             result = self.search(line) if line.start_slope < 0.0 else _no_search(line)
             step = self._commit(line, result, proposal)
             tally.search(line)
             if step.length > 0.0:
-                length = self._accept(function, step)
+                self._accept(function, step)
                 if result.status is SearchStatus.UNBOUNDED:
                     self._stop(StopReason.UNBOUNDED)
                 self._stop_if_spent(result, purse)
                 break
             self._back(point)
-            length = vectors.norm(step.direction, self._groups)
             if self._stop_if_spent(result, purse):
                 break  # what the direction has learned is not at fault
             if not self.direction.reject(step, point):
@@ -194,29 +193,34 @@ class Descent(CurrentPoint):
             proposal, step, changed=self._changed, numbers=living.measure(function, float(self.scalars["loss"])),
             iteration=self.scalars["iteration"], loss=self._sign * float(self.scalars["loss"]),
             gradient_norm=float(self.scalars["gradient_norm"]), norm_before=norm_before,
-            length=length, status=result.status.name.lower(),
+            length=proposal.length, status=result.status.name.lower(),
             stop=self.stop_reason.name.lower() if self.stop_reason else "",
             gradient_equivalents=function.meter.gradient_equivalents, seconds=time.perf_counter() - started,
         )  # fmt: skip
         self._changed = ""
         self.history.append(record)
 
+    def _propose(self, point: Point) -> Proposal:
+        """The method's proposal, with the numbers that it left out."""
+        proposal = self.direction.propose(point)
+        if math.isnan(proposal.slope + proposal.length):
+            proposal.slope, square = point.dots((point.gradient, proposal.vector), (proposal.vector, proposal.vector))
+            proposal.length = math.sqrt(square)
+        return proposal
+
     def _line(self, function: Function, point: Point, proposal: Proposal, purse: Purse) -> Line:
-        slope = proposal.slope
-        if slope is None:
-            (slope,) = point.dots((self._gradient_buffer, proposal.vector))
         return Line(
             function, self._local, self._gradient, self._start_buffer, proposal.vector,
-            loss=point.loss, slope=slope, first_step=proposal.first_step, scaled=proposal.scaled, noise=self._noise(point.loss),
-            groups=self._groups, cheap_loss=self._functions.cheap_loss, spent=purse.empty,
+            loss=point.loss, slope=proposal.slope, first_step=proposal.first_step, scaled=proposal.scaled,
+            noise=self._noise(point.loss), groups=self._groups, cheap_loss=self._functions.cheap_loss, spent=purse.empty,
         )  # fmt: skip
 
     def _commit(self, line: Line, result: SearchResult, proposal: Proposal) -> Step:
         """Move to the search's step if it is acceptable; a step of length 0 says that it is not."""
         length = result.step if result.step > 0.0 else line.best()[0]
-        loss, slope = (line.start_loss, line.start_slope)
+        loss, slope, norm = line.start_loss, line.start_slope, math.nan
         if length > 0.0:
-            loss, slope = line.commit(length)
+            loss, slope, norm = line.commit(length)
             ceiling = float(self.scalars["best_loss"]) + line.noise
             # A search that found no step it wanted, and gained what rounding may give or take, has found nothing.
             vain = result.status in _FAILED and line.start_loss - loss <= line.noise
@@ -226,17 +230,14 @@ class Descent(CurrentPoint):
         gain = (line.start_loss - loss) / predicted if predicted else math.nan
         return Step(
             length, proposal.vector, self._gradient_buffer, self._gradient(),
-            line.start_loss, loss, line.start_slope, slope, gain,
+            line.start_loss, loss, line.start_slope, slope, norm, gain,
         )  # fmt: skip
 
-    def _accept(self, function: Function, step: Step) -> float:
-        """Stand at the new point; returns the norm of the direction that led there."""
-        after, direction = step.gradient_after, step.direction
-        squares = vectors.dots([(after, after), (direction, direction)], self._groups)
+    def _accept(self, function: Function, step: Step) -> None:
+        """Stand at the new point."""
         self._keep_best(step.loss_after)
-        self._remember(function, step.loss_after, math.sqrt(squares[0]))
-        self.direction.accept(step, self._point(function, after))
-        return math.sqrt(squares[1])
+        self._remember(function, step.loss_after, step.gradient_norm)
+        self.direction.accept(step, self._point(function, step.gradient_after))
 
     def _back(self, point: Point) -> None:
         """Return to the start of the iteration, gradient included."""

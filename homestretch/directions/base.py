@@ -54,7 +54,8 @@ class Proposal:
         vector: The direction, one tensor a parameter. The loop does not change it.
         first_step: The step to try first.
         scaled: Whether the method knows its own step length, so that ``first_step`` is more than a guess.
-        slope: Its inner product with the gradient, if known.
+        slope: Its inner product with the gradient.
+        length: Its norm. The loop fills in both where the method leaves one out (NaN).
         predicted_decrease: For damped methods, the decrease that the method's model promises at step 1 (positive).
         restart: Why the method started afresh, empty if it did not.
         extra: Numbers for the record: ``beta``, ``damping``, ``radius``, ``inner_iterations``.
@@ -63,7 +64,8 @@ class Proposal:
     vector: Vector
     first_step: float
     scaled: bool = False
-    slope: float | None = None
+    slope: float = math.nan
+    length: float = math.nan
     predicted_decrease: float | None = None
     restart: str = ""
     extra: dict[str, float] = field(default_factory=dict)
@@ -82,6 +84,7 @@ class Step:
         loss_after: Loss at the new point.
         slope_before: Directional derivative at the start.
         slope_after: Directional derivative at the new point.
+        gradient_norm: Norm of the gradient at the new point, NaN if the proposal was rejected.
         gain_ratio: Actual over predicted decrease, NaN where none was predicted.
     """
 
@@ -93,6 +96,7 @@ class Step:
     loss_after: float
     slope_before: float
     slope_after: float
+    gradient_norm: float = math.nan
     gain_ratio: float = math.nan
 
 

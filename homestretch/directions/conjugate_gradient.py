@@ -66,23 +66,25 @@ class ConjugateGradientDirection:
         scalars = self._memory.scalars
         z = apply(point.inverse_diagonal, point.gradient)
         beta, restart = float(scalars["beta"]), str(scalars["restart"])
-        slope = gz = 0.0
+        slope = gz = square = 0.0
         if not restart:
             vectors.scale_(self._direction, beta)
             vectors.add_(self._direction, z, -1.0)
-            slope, gz = point.dots((point.gradient, self._direction), (point.gradient, z))
+            d = self._direction
+            slope, gz, square = point.dots((point.gradient, d), (point.gradient, z), (d, d))
             if not slope < 0.0:
                 restart = "the conjugate direction did not go downhill"
         if restart:
             beta = 0.0
             vectors.copy_(self._direction, vectors.negative(z))
-            (gz,) = point.dots((point.gradient, z))
+            gz, square = point.dots((point.gradient, z), (z, z))
             slope = -gz
         scalars["since_restart"] = 1 if restart else int(scalars["since_restart"]) + 1
         scalars["restart"] = ""
         scalars["gz"] = gz
         first_step = self._first_step(point, slope, z)
-        return Proposal(self._direction, first_step, slope=slope, restart=restart, extra={"beta": beta})
+        length = math.sqrt(square)
+        return Proposal(self._direction, first_step, slope=slope, length=length, restart=restart, extra={"beta": beta})
 
     def accept(self, step: Step, point: Point) -> None:
         """Compute beta for the next direction while both gradients are at hand."""

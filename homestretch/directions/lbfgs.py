@@ -78,8 +78,8 @@ class LBFGSDirection:
         u = _solve(sy, sg)
         c = _solve(sy.mT, torch.add(sy.diagonal() * u, yy @ u - yg, alpha=self._scale), lower=True)
         direction = self._combine(gradient, inverse, u, c)
-        (slope,) = point.dots((gradient, direction))  # in blocks it costs less than the loop's own
-        return Proposal(self._blocks.unpack(direction), 1.0, scaled=True, slope=slope)
+        slope, square = point.dots((gradient, direction), (direction, direction))  # less work than on lists
+        return Proposal(self._blocks.unpack(direction), 1.0, scaled=True, slope=slope, length=math.sqrt(square))
 
     def accept(self, step: Step, point: Point) -> None:
         """Store the newest pair in place of the oldest, if its curvature is positive."""

@@ -96,12 +96,14 @@ class SelfScaledBroydenDirection:
         scalars = self._memory.scalars
         restart = ""
         if int(scalars["updates"]):
-            self._pulled = torch.mv(self._root.T, vectors.pack(point.gradient))
-            direction = vectors.unpack(torch.mv(self._root, self._pulled).neg_(), point.gradient)
-            (slope,) = point.dots((point.gradient, direction))
+            gradient = vectors.pack(point.gradient)
+            self._pulled = torch.mv(self._root.T, gradient)
+            direction = torch.mv(self._root, self._pulled).neg_()
+            slope, square = point.dots(([gradient], [direction]), ([direction], [direction]))
             if slope < 0.0:
                 extra = {"tau": float(scalars["tau"]), "theta": float(scalars["theta"])}
-                return Proposal(direction, 1.0, scaled=True, slope=slope, extra=extra)
+                vector = vectors.unpack(direction, point.gradient)
+                return Proposal(vector, 1.0, scaled=True, slope=slope, length=math.sqrt(square), extra=extra)
             self.reset()
             restart = "the inverse Hessian's direction does not go downhill"
         z = apply(point.inverse_diagonal, point.gradient)
