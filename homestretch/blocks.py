@@ -55,5 +55,6 @@ class Blocks:
         result: list[Tensor] = [blocks[0]] * len(self._shapes)
         for flat, block, sizes in zip(blocks, self._members, self._sizes, strict=True):
             for i, piece in zip(block, flat.split(sizes, dim=-1), strict=True):
-                result[i] = piece.view(leading + self._shapes[i])
+                shape = self._shapes[i]
+                result[i] = piece if len(shape) == 1 and not leading else piece.view(leading + shape)
         return result

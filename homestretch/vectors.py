@@ -21,8 +21,8 @@ from torch._utils import _flatten_dense_tensors
 
 Vector = list[Tensor]
 
-_SMALL = 131_072  # entries up to which a vector on the CPU is packed for an inner product, in float64
-_PIECE = 16_384  # entries of a longer float32 vector that are added in float32
+_SMALL = 131_072  # entries up to which a vector on the CPU is packed for an inner product
+_PIECE = 16_384  # entries up to which one is converted to float64; of a longer one so many are added in float32
 _IN_BLAS = (torch.float32, torch.float64)
 _CHUNK = 4096  # elements that a device without float64 adds in float32 before the host takes over
 _RANGE_OF_ALL = torch.finfo(torch.float16).max  # within it a number can be held in every dtype
@@ -233,7 +233,7 @@ def _local_dots(pairs: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> l
                 packed[id(vector)] = _packed_if_small(vector)
     flat = [(packed[id(a)], packed[id(b)]) for a, b in pairs]
     if all(x is not None and y is not None for x, y in flat):
-        return [torch.dot(x, y).item() for x, y in flat]  # type: ignore[arg-type]
+        return [_host_dot(x, y) for x, y in flat]  # type: ignore[arg-type]
     if all(t.is_cpu for a, b in pairs for t in (*a, *b)):
         return [math.fsum(_host_dot(x, y) for x, y in zip(a, b, strict=True)) for a, b in pairs]
     parts = [[_tensor_dot(x, y) for x, y in zip(a, b, strict=True)] for a, b in pairs]
@@ -245,11 +245,11 @@ def _local_dots(pairs: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> l
 
 
 def _packed_if_small(vector: Sequence[Tensor]) -> Tensor | None:
-    """One float64 tensor with all entries, where making it costs less than going through the tensors one by one."""
+    """One tensor with all entries, where making it costs less than going through the tensors one by one."""
     if not vector or sum(t.numel() for t in vector) > _SMALL or any(not t.is_cpu for t in vector):
         return None
     flat = flattened(vector)
-    return flat if flat.dtype == torch.float64 else flat.double()
+    return flat.double() if len(flat) <= _PIECE and flat.dtype != torch.float64 else flat
 
 
 def _host_dot(x: Tensor, y: Tensor) -> float:
@@ -263,7 +263,7 @@ def _host_dot(x: Tensor, y: Tensor) -> float:
 
 
 def _tensor_dot(x: Tensor, y: Tensor) -> Tensor:
-    if x.dtype == torch.float64:
+    if x.dtype == y.dtype == torch.float64:
         return torch.dot(x.reshape(-1), y.reshape(-1))
     if x.device.type == "mps":
         return _chunked_dot(x, y)

@@ -76,7 +76,8 @@ class LBFGSDirection:
         sg, yg = self._products(gradient, apply(inverse, gradient), point)
         sy, yy = self._small  # of the first only the upper triangle counts
         u = _solve(sy, sg)
-        c = _solve(sy.mT, torch.add(sy.diagonal() * u, yy @ u - yg, alpha=self._scale), lower=True)
+        right = torch.addmv(yg, yy, u, beta=-self._scale, alpha=self._scale).addcmul_(sy.diagonal(), u)
+        c = _solve(sy.mT, right, lower=True)
         direction = self._combine(gradient, inverse, u, c)
         slope, square = point.dots((gradient, direction), (direction, direction))  # less work than on lists
         return Proposal(self._blocks.unpack(direction), 1.0, scaled=True, slope=slope, length=math.sqrt(square))

@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import rosen, rosen_der
 from torch import nn
 
-from homestretch import LBFGS, ConjugateGradient, Descent, GoldenSection, Objective, StopReason
+from homestretch import LBFGS, ConjugateGradient, Descent, GoldenSection, Objective, SelfScaledBroyden, StopReason
 from homestretch.cost import CostMeter
 from homestretch.errors import NonFiniteError
 
@@ -57,6 +57,22 @@ def test_reaches_the_minimum_of_rosenbrock(method):
     np.testing.assert_allclose(problem.x.detach().numpy(), 1.0, atol=1e-3)
     np.testing.assert_allclose(problem.x.grad.numpy(), rosen_der(problem.x.detach().numpy()), atol=1e-9)
     assert loss == pytest.approx(rosen(problem.x.detach().numpy()), abs=1e-12)
+
+
+@pytest.mark.parametrize("method", [*METHODS.values(), SelfScaledBroyden])
+def test_the_record_measures_the_step(method):
+    """Slope, cosine and gradient norm, whether the method or the loop computed them."""
+    problem = Problem(rosenbrock, [-1.2, 1.0, 0.5])
+    optimizer = method([problem.x])
+    optimizer.evaluate(problem)
+    for _ in range(8):
+        x, g = problem.x.detach().clone(), problem.x.grad.clone()
+        optimizer.step(problem)
+        record = optimizer.history[-1]
+        d = (problem.x.detach() - x) / record.step
+        assert record.slope == pytest.approx(float(g @ d), rel=1e-8)
+        assert record.cosine == pytest.approx(-float(g @ d / (g.norm() * d.norm())), rel=1e-8)
+        assert record.gradient_norm == pytest.approx(float(problem.x.grad.norm()), rel=1e-14)
 
 
 @pytest.mark.parametrize("method", METHODS)
