@@ -110,7 +110,7 @@ class Resort(Remembering, ABC):
 
     def _return(self) -> None:
         """Begin the first phase's record anew: its trend is not that of before the convex phase."""
-        self.memory = ResortMemory(returns=self.memory.returns + 1)
+        self.memory = self.Memory(returns=self.memory.returns + 1)
 
     def _first_phase_power(self) -> float | None:
         """The power a of the first phase's fall, not below 0; ``None`` without enough epochs, or if a loss is not positive."""

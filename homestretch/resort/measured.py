@@ -10,44 +10,83 @@ at cost c lags behind by :math:`d = c - e(\ell)` gradient-equivalents.
 
 .. math:: D = B \left(1 - (1 + \epsilon)^{-1/a}\right),
 
-so a convex phase may lag by D and no more. It bounds what a lost try costs and leaves room for a slow start. It holds as far as
-the power law does, and as the first optimizer takes up its pace from the convex phase's best point. Losses that are not
-positive have no such trend: then only failures lead back.
+so a convex phase that lags by less is left alone. It holds as far as the power law does, and as the first optimizer takes up
+its pace from the convex phase's best point. Losses that are not positive have no such trend: then only failures lead back.
+
+**A fair trial.** A method that gathers curvature begins slowly, and on a short budget D may be less than one of its
+iterations. So nothing is held against its first iterations, and beyond the lag D it still goes on while it is catching up:
+with the rate :math:`r = \ln(\ell_{1/2} / \ell) / (c - c_{1/2})` of the latter half of its own clock it would end at
+
+.. math:: \ell e^{-r (B - c)} \quad\text{against}\quad \ell \left(\frac{e(\ell)}{e(\ell) + B - c}\right)^{a}
+
+after going back now. A rate that holds until the end is an optimistic forecast for most methods: whoever is behind even by that
+one is to be left. The price is that a lost try may cost more than :math:`\epsilon`: what its trial costs, and what it
+promised and did not keep.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from dataclasses import dataclass, field
 
 from homestretch import arguments, trend
 from homestretch.decision import Decision
-from homestretch.resort.base import Resort
+from homestretch.resort.base import Resort, ResortMemory
 
 _LONGEST = 100.0  # bound on the logarithm of a forecast cost over the present one: more is as good as never
+_MOST_POINTS = 256  # of the convex phase's course that are remembered
+
+
+@dataclass
+class Course(ResortMemory):
+    """The records of both phases, the convex phase's own course among them.
+
+    Attributes:
+        costs: Costs of the convex phase's points, ascending, the swap the first; thinned out on long runs.
+        lows: Lowest loss up to each.
+        stride: Every so many steps are remembered.
+    """
+
+    costs: list[float] = field(default_factory=list)
+    lows: list[float] = field(default_factory=list)
+    stride: int = 1
 
 
 class MeasuredResort(Resort):
     """Go back when the convex phase lags so far behind the first phase's trend that the final loss is at stake.
 
-    It goes back when the lag (see above) reaches what ``allowance`` permits; at once after a loss that is not finite or a
-    spike; and after a failure, unless the loss is already below what the first phase is forecast to reach in all that is
-    left of the budget. Without a budget the run is taken to go on for as long again as it took up to now.
+    It goes back when, after a trial, the lag (see above) is beyond what ``allowance`` permits and the convex phase is not
+    catching up in time; at once after a loss that is not finite or a spike; and after a failure, unless the loss is already
+    below what the first phase is forecast to reach in all that is left of the budget. Without a budget the run is taken to
+    go on for as long again as it took up to now.
 
     Args:
-        allowance: What a lost try may cost, as a share of the final loss (0.05: five per cent).
+        allowance: What a lag may cost before the forecasts are looked at, and what they may differ by, as a share of the
+            final loss (0.05: five per cent).
+        trial: Iterations of the convex phase before its lag is judged, within half of the budget that is left at the swap.
         spike: Loss over the lowest loss of this convex phase that sends it back at once, a factor above 1.
         retry_after: Epochs of the first phase after which the swap rule is asked again, twice as many after each further
             return; ``None`` for never. Each further try may cost as much again.
     """
 
     name = "measured-resort"
+    Memory = Course
+    memory: Course
 
-    def __init__(self, *, allowance: float = 0.05, spike: float = 2.0, retry_after: int | None = None) -> None:
+    def __init__(self, *, allowance: float = 0.05, trial: int = 10, spike: float = 2.0, retry_after: int | None = None) -> None:
         super().__init__(retry_after)
         self.allowance = arguments.positive("allowance", allowance)
+        self.trial = arguments.count("trial", trial)
         self.spike = arguments.positive("spike", spike)
         if spike <= 1.0:
             raise ValueError(f"spike must be above 1, got {spike}: it is a factor on the lowest loss")
+
+    def swapped(self, cost: float, epoch: int, loss: float | None = None, budget: float | None = None) -> None:
+        """The convex phase begins: its course starts here."""
+        super().swapped(cost, epoch, loss, budget)
+        memory = self.memory
+        memory.costs, memory.lows, memory.stride = [cost], [memory.loss], 1
 
     def judge(self, cost: float, loss: float, failure: str | None) -> Decision:
         """Look for failures, then compare with the first phase's trend."""
@@ -57,7 +96,10 @@ class MeasuredResort(Resort):
         if lowest > 0.0 and loss > self.spike * lowest:
             reason = f"loss {loss:.3g} is {loss / lowest:.3g} times the lowest, {lowest:.3g}"
             return self.decide(True, reason, loss=loss, lowest=lowest)
-        return self._after_failure(cost, loss, failure) if failure else self._compare(cost, loss)
+        if failure:
+            return self._after_failure(cost, loss, failure)
+        self._remember(cost, min(loss, lowest))
+        return self._compare(cost, loss)
 
     def _after_failure(self, cost: float, loss: float, failure: str) -> Decision:
         memory, power = self.memory, self.memory.power
@@ -73,11 +115,45 @@ class MeasuredResort(Resort):
         power = self.memory.power
         if power is None:
             return self.decide(False, "the first phase has no trend to compare with")
-        lag = cost - self._reached_at(loss)
-        allowed = self._allowed(cost)
+        lag, allowed = cost - self._reached_at(loss), self._allowed(cost)
         where = f"{abs(lag):.3g} gradient-equivalents {'behind' if lag > 0.0 else 'ahead of'} the first phase's trend"
         reason = f"loss {loss:.3g} is {where} (power {power:.2g}); {allowed:.3g} behind are allowed"
-        return self.decide(lag >= allowed, reason, loss=loss, lag=lag, allowed=allowed, first_phase_power=power)
+        values = {"lag": lag, "allowed": allowed, "first_phase_power": power}
+        if lag < allowed:
+            return self.decide(False, reason, loss=loss, **values)
+        if self._on_trial(cost):
+            return self.decide(False, f"{reason}, after a trial of {self.trial} iterations", loss=loss, **values)
+        stay, back = self._forecasts(cost)
+        reason = f"{reason}; it is forecast to end at {stay:.3g}, the first phase from here at {back:.3g}"
+        behind = stay > (1.0 + self.allowance) * back
+        return self.decide(behind, reason, loss=loss, **values, forecast=stay, first_phase_forecast=back)
+
+    def _on_trial(self, cost: float) -> bool:
+        """Whether the convex phase has run too briefly to be judged by its lag."""
+        memory = self.memory
+        longest = (self._horizon(memory.cost) - memory.cost) / 2.0
+        return memory.steps < self.trial and cost - memory.cost < longest
+
+    def _forecasts(self, cost: float) -> tuple[float, float]:
+        """Final losses: of the convex phase at the rate of its latter half, and of the first phase after going back now."""
+        memory, rest = self.memory, self._horizon(cost) - cost
+        half = max(bisect_right(memory.costs, (memory.cost + cost) / 2.0) - 1, 0)
+        low, since = trend.log(memory.lows[-1]), cost - memory.costs[half]
+        rate = (trend.log(memory.lows[half]) - low) / since if since > 0.0 else 0.0
+        reached = self._reached_at(memory.lows[-1])
+        back = low - (memory.power or 0.0) * math.log1p(rest / reached)
+        return math.exp(low - rate * rest), math.exp(back)
+
+    def _remember(self, cost: float, low: float) -> None:
+        """Add a point to the course; once there are too many, every other one is forgotten, and their distance doubles."""
+        memory = self.memory
+        if memory.steps % memory.stride and len(memory.costs) > 1:
+            memory.costs[-1:], memory.lows[-1:] = [cost], [low]
+            return
+        memory.costs.append(cost)
+        memory.lows.append(low)
+        if len(memory.costs) > _MOST_POINTS:
+            memory.costs, memory.lows, memory.stride = memory.costs[::2], memory.lows[::2], 2 * memory.stride
 
     def _horizon(self, cost: float) -> float:
         budget = self.memory.budget

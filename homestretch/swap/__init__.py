@@ -12,6 +12,7 @@ from homestretch.swap.loss_rules import AtLoss, Plateau
 from homestretch.swap.noise_scale import NoiseScale
 from homestretch.swap.paced import FullBatches, Pace, PacedPeak, default_rule
 from homestretch.swap.peak import GradientNormPeak
+from homestretch.swap.settled import Settled
 
 __all__ = [
     "After",
@@ -37,6 +38,7 @@ __all__ = [
     "PacedPeak",
     "Plateau",
     "ProbeResult",
+    "Settled",
     "SwapRule",
     "default_rule",
 ]

@@ -5,7 +5,8 @@ Both phases are taken to follow power laws, the first phase :math:`L \propto c^{
 a / (a + b) of the budget (see :mod:`homestretch.swap.budget`). The power a is read off the first phase's record, epoch by
 epoch: one that still falls fast is left alone for longer. The power b cannot be known before the convex phase runs, and a
 short probe shows its slow start and nothing else; so it is assumed: 1, a loss halved by each doubling of its cost, which errs
-on the late side. What was assumed wrongly the safe resort corrects.
+on the late side. A method that has to gather curvature first spends some iterations at little gain: that start is taken off
+the budget. What was assumed wrongly the safe resort corrects.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from homestretch import arguments, trend
 from homestretch.decision import Decision
 from homestretch.swap.base import Observation, SwapRule
 from homestretch.swap.budget import best_moment
-from homestretch.swap.combine import After, AnyOf
+from homestretch.swap.combine import After, AllOf, AnyOf
 from homestretch.swap.fixed import AtShare
 from homestretch.swap.peak import GradientNormPeak
+from homestretch.swap.settled import Settled
 
 _LEAST_POINTS = 4  # epochs that a trend of the first phase is taken over, at least
 
@@ -36,15 +38,17 @@ class Pace(SwapRule):
 
     Args:
         convex_power: The power b that the convex phase is taken to have; smaller swaps later.
+        start_up: What the convex phase is taken to spend before it moves, in gradient-equivalents (about its iterations).
     """
 
     name = "pace"
     Memory = PaceMemory
     memory: PaceMemory
 
-    def __init__(self, convex_power: float = 1.0) -> None:
+    def __init__(self, convex_power: float = 1.0, *, start_up: float = 10.0) -> None:
         super().__init__()
         self.convex_power = arguments.positive("convex_power", convex_power)
+        self.start_up = arguments.at_least("start_up", start_up, 0.0)
 
     def judge(self, observation: Observation) -> Decision:
         """Record the epoch and compare its cost with the best moment."""
@@ -60,12 +64,12 @@ class Pace(SwapRule):
         if min(losses) <= 0.0:
             return self.stay("a loss that is not positive has no power to go by")
         power = max(trend.exponent(costs, losses), 0.0)
-        moment = best_moment(power, self.convex_power, observation.budget)
+        moment = best_moment(power, self.convex_power, max(observation.budget - self.start_up, 0.0))
         return self.decide(
             observation.cost >= moment,
-            f"the loss falls with power {power:.2g} of the cost, the convex phase is taken to make {self.convex_power:.2g}: "
-            f"the best moment is {moment:.4g} of {observation.budget:.4g} gradient-equivalents, "
-            f"{observation.cost:.4g} are spent",
+            f"the loss falls with power {power:.2g} of the cost, the convex phase is taken to make {self.convex_power:.2g} "
+            f"after {self.start_up:.4g} to start: the best moment is {moment:.4g} of {observation.budget:.4g} "
+            f"gradient-equivalents, {observation.cost:.4g} are spent",
             first_phase_power=power,
             best_moment=moment,
         )
@@ -92,13 +96,16 @@ class FullBatches(AtShare):
 class PacedPeak(AnyOf):
     """The peak of the gradient norm opens the window, the pace of the first phase and the budget choose the moment in it.
 
-    Needs a budget, and no probes. A first phase on full batches is not waited for beyond ``full_batch_share``; one whose
-    gradient norm shows no peak ends at ``latest``.
+    Needs a budget, and no probes. A first phase on full batches is not waited for beyond ``full_batch_share``. One whose
+    gradient norm shows no peak ends at ``latest``, unless the norm is still climbing then: a run whose peak has not come when
+    the budget ends does not swap, nor does one whose moment comes when what is left would pay for less than twice
+    the convex phase's start.
 
     Args:
         opener: The rule that opens the window; :class:`~homestretch.swap.peak.GradientNormPeak` by default.
         convex_power: See :class:`Pace`.
-        latest: Share of the budget at which to swap without a peak.
+        start_up: See :class:`Pace`; no swap on mini-batches comes later than twice this before the end of the budget.
+        latest: Share of the budget from which to swap without a peak, once the norm is not climbing.
         full_batch_share: Share of the budget for a first phase on full batches.
     """
 
@@ -107,11 +114,24 @@ class PacedPeak(AnyOf):
         opener: SwapRule | None = None,
         *,
         convex_power: float = 1.0,
+        start_up: float = 10.0,
         latest: float = 0.75,
         full_batch_share: float = 0.1,
     ) -> None:
-        window = After(opener or GradientNormPeak(fallback_share=None), Pace(convex_power))
-        super().__init__(window, AtShare(latest), FullBatches(full_batch_share), name="paced-peak")
+        window = After(opener or GradientNormPeak(fallback_share=None), Pace(convex_power, start_up=start_up))
+        super().__init__(window, AllOf(AtShare(latest), Settled()), FullBatches(full_batch_share), name="paced-peak")
+        self.start_up = start_up
+
+    def judge(self, observation: Observation) -> Decision:
+        """Ask all parts, then see that the budget pays for more than the convex phase's start."""
+        decision = super().judge(observation)
+        if not decision.swap or observation.budget is None or observation.epoch_steps == 1:
+            return decision
+        left = observation.budget - observation.cost
+        if left >= 2.0 * self.start_up:
+            return decision
+        reason = f"{left:.4g} gradient-equivalents are left, too few for a convex phase that needs {self.start_up:.4g} to start"
+        return self.stay(f"{reason} ({decision.reason})", **decision.values)
 
 
 def default_rule(budget: float | None) -> SwapRule:

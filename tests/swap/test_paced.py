@@ -16,25 +16,30 @@ def series(power: float, epochs: int = 200, steps: int = 4) -> list[Observation]
 
 @pytest.mark.parametrize(("power", "expected"), [(0.5, 50), (1.5, 100), (3.0, 134), (0.0, 4)])
 def test_swaps_at_the_best_share_of_the_budget(tools, power, expected):
-    assert tools.swap_epoch(Pace(1.5), series(power)) == expected
+    assert tools.swap_epoch(Pace(1.5, start_up=0.0), series(power)) == expected
+
+
+@pytest.mark.parametrize(("start_up", "expected"), [(10.0, 95), (50.0, 75), (1000.0, 4)])
+def test_what_the_convex_phase_spends_to_start_is_off_the_budget(tools, start_up, expected):
+    assert tools.swap_epoch(Pace(start_up=start_up), series(1.0)) == expected
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("convex_power", [0.5, 1.5, 3.0])
 def test_no_other_moment_is_better_if_the_powers_are_right(tools, power, convex_power):
     def final(swapped: float) -> float:
-        return swapped**-power * (BUDGET - swapped) ** -convex_power
+        return swapped**-power * (BUDGET - 10.0 - swapped) ** -convex_power
 
     found = tools.swap_epoch(Pace(convex_power), series(power))
-    assert final(found) <= 1.01 * min(final(float(s)) for s in range(1, 200))
+    assert final(found) <= 1.01 * min(final(float(s)) for s in range(1, 190))
 
 
 def test_reason_gives_the_powers(tools):
-    rule = Pace(1.5)
+    rule = Pace(1.5, start_up=20.0)
     decisions = [rule.observe(o) for o in series(1.0, 60)]
     assert decisions[-1].reason == (
-        "the loss falls with power 1 of the cost, the convex phase is taken to make 1.5: "
-        "the best moment is 80 of 200 gradient-equivalents, 60 are spent"
+        "the loss falls with power 1 of the cost, the convex phase is taken to make 1.5 after 20 to start: "
+        "the best moment is 72 of 200 gradient-equivalents, 60 are spent"
     )
     assert decisions[2].reason == "3 epochs are too few for a trend, 4 are needed"
 
@@ -54,7 +59,17 @@ def test_unknown_steps_count_as_mini_batches(tools):
 
 def test_the_peak_opens_the_window(tools):
     assert tools.swap_epoch(PacedPeak(AtEpoch(130)), series(1.0)) == 130
-    assert tools.swap_epoch(PacedPeak(AtEpoch(10)), series(1.0)) == 100
+    assert tools.swap_epoch(PacedPeak(AtEpoch(10)), series(1.0)) == 95
+
+
+@pytest.mark.parametrize(("opens", "expected"), [(170, 170), (181, None)])
+def test_no_swap_when_what_is_left_pays_for_the_start_alone(tools, opens, expected):
+    assert tools.swap_epoch(PacedPeak(AtEpoch(opens), latest=1.0), series(1.0)) == expected
+
+
+def test_a_swap_that_comes_too_late_says_why_it_does_not(tools):
+    decision = PacedPeak(start_up=100.0).observe(series(1.0)[150])
+    assert decision.reason.startswith("49 gradient-equivalents are left, too few for a convex phase that needs 100 to start (")
 
 
 @pytest.mark.parametrize("name", ["mnist-softmax", "cifar-softmax"])
@@ -84,7 +99,12 @@ def test_needs_a_budget():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"convex_power": 0.0}, "convex_power"), ({"latest": 1.5}, "share"), ({"full_batch_share": 0.0}, "share")],
+    [
+        ({"convex_power": 0.0}, "convex_power"),
+        ({"start_up": -1.0}, "start_up"),
+        ({"latest": 1.5}, "share"),
+        ({"full_batch_share": 0.0}, "share"),
+    ],
 )
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):
