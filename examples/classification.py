@@ -31,7 +31,7 @@ def main(quick: bool = False) -> tuple[float, float]:
 
     loss = nn.functional.cross_entropy
     objective = Objective(model, loss, (images[train], labels[train]), batch_size=64)
-    epochs = 12 if quick else 80
+    epochs = 36 if quick else 80
     # optimizer = torch.optim.Adam(model.parameters(), weight_decay=1e-4)
     first = torch.optim.Adam(model.parameters(), weight_decay=1e-4)
     optimizer = TwoPhase(model.parameters(), objective, first=first, budget=epochs)

@@ -31,6 +31,9 @@ class ResortMemory:
         steps: Steps of the convex phase since.
         returns: How often it went back.
         waited: Epochs of the first phase since it last went back.
+        costs: Costs of the convex phase's points, ascending, the swap the first; a policy may thin them out.
+        lows: Lowest loss up to each.
+        stride: Every so many steps are among them.
     """
 
     first_costs: list[float] = field(default_factory=list)
@@ -43,6 +46,9 @@ class ResortMemory:
     steps: int = 0
     returns: int = 0
     waited: int = 0
+    costs: list[float] = field(default_factory=list)
+    lows: list[float] = field(default_factory=list)
+    stride: int = 1
 
 
 class Resort(Remembering, ABC):
@@ -83,6 +89,7 @@ class Resort(Remembering, ABC):
             loss = memory.first_losses[-1]
         memory.cost, memory.loss, memory.lowest, memory.steps = cost, loss, loss, 0
         memory.budget, memory.power = budget, self._first_phase_power()
+        memory.costs, memory.lows, memory.stride = [cost], [loss], 1
 
     def observe_second(self, cost: float, loss: float, failure: str | None = None) -> Decision:
         """Take in a step of the convex phase and decide whether to go back.
@@ -110,7 +117,7 @@ class Resort(Remembering, ABC):
 
     def _return(self) -> None:
         """Begin the first phase's record anew: its trend is not that of before the convex phase."""
-        self.memory = self.Memory(returns=self.memory.returns + 1)
+        self.memory = ResortMemory(returns=self.memory.returns + 1)
 
     def _first_phase_power(self) -> float | None:
         """The power a of the first phase's fall, not below 0; ``None`` without enough epochs, or if a loss is not positive."""

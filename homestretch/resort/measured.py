@@ -28,29 +28,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass, field
 
 from homestretch import arguments, trend
 from homestretch.decision import Decision
-from homestretch.resort.base import Resort, ResortMemory
+from homestretch.resort.base import Resort
 
 _LONGEST = 100.0  # bound on the logarithm of a forecast cost over the present one: more is as good as never
 _MOST_POINTS = 256  # of the convex phase's course that are remembered
-
-
-@dataclass
-class Course(ResortMemory):
-    """The records of both phases, the convex phase's own course among them.
-
-    Attributes:
-        costs: Costs of the convex phase's points, ascending, the swap the first; thinned out on long runs.
-        lows: Lowest loss up to each.
-        stride: Every so many steps are remembered.
-    """
-
-    costs: list[float] = field(default_factory=list)
-    lows: list[float] = field(default_factory=list)
-    stride: int = 1
 
 
 class MeasuredResort(Resort):
@@ -71,8 +55,6 @@ class MeasuredResort(Resort):
     """
 
     name = "measured-resort"
-    Memory = Course
-    memory: Course
 
     def __init__(self, *, allowance: float = 0.05, trial: int = 10, spike: float = 2.0, retry_after: int | None = None) -> None:
         super().__init__(retry_after)
@@ -81,12 +63,6 @@ class MeasuredResort(Resort):
         self.spike = arguments.positive("spike", spike)
         if spike <= 1.0:
             raise ValueError(f"spike must be above 1, got {spike}: it is a factor on the lowest loss")
-
-    def swapped(self, cost: float, epoch: int, loss: float | None = None, budget: float | None = None) -> None:
-        """The convex phase begins: its course starts here."""
-        super().swapped(cost, epoch, loss, budget)
-        memory = self.memory
-        memory.costs, memory.lows, memory.stride = [cost], [memory.loss], 1
 
     def judge(self, cost: float, loss: float, failure: str | None) -> Decision:
         """Look for failures, then compare with the first phase's trend."""

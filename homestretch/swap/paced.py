@@ -131,7 +131,7 @@ class PacedPeak(AnyOf):
         if left >= 2.0 * self.start_up:
             return decision
         reason = f"{left:.4g} gradient-equivalents are left, too few for a convex phase that needs {self.start_up:.4g} to start"
-        return self.stay(f"{reason} ({decision.reason})", **decision.values)
+        return self.decide(False, f"{reason} ({decision.reason})", **decision.values)
 
 
 def default_rule(budget: float | None) -> SwapRule:
