@@ -98,7 +98,7 @@ class Descent(CurrentPoint):
         self._bind()
         if closure is None:
             return None
-        function = self._functions.of(closure, self.memory.parameters)
+        function = self._functions.of(closure, self.parameters)
         started, spent = time.perf_counter(), function.meter.gradient_equivalents
         purse = self.limits.purse(self.scalars, function.meter)
         if self.stop_reason is None:
@@ -120,7 +120,7 @@ class Descent(CurrentPoint):
         """The loss at the current point; the next :meth:`step` uses it, so that it costs nothing more."""
         self._refuse_scaler()
         self._bind()
-        function = self._functions.of(closure, self.memory.parameters)
+        function = self._functions.of(closure, self.parameters)
         spent = function.meter.gradient_equivalents
         self._current(function)
         self.scalars["spent"] = float(self.scalars["spent"]) + function.meter.gradient_equivalents - spent
