@@ -85,20 +85,7 @@ class TwoPhase(Optimizer):
         metrics: Callable[[], dict[str, float]] | None = None,
         history: History | None = None,
     ) -> None:
-        if gradient_norm not in KINDS:
-            raise ValueError(f"gradient_norm must be one of {KINDS}, got {gradient_norm!r}")
-        if gradient_norm != "running-mean" and objective is None:
-            raise ValueError(f"gradient_norm={gradient_norm!r} needs an objective to evaluate")
-        if gradient_norm == "probe" and isinstance(objective, LeastSquares):
-            raise ValueError("gradient_norm='probe' needs samples, and LeastSquares has no subsets: use gradient_norm='exact'")
-        if isinstance(resort, Race) and objective is None:
-            raise ValueError("resort: a Race runs both phases by itself and needs an objective for it; use MeasuredResort")
-        if decoupled_decay not in _DECAY_CHOICES:
-            raise ValueError(f"decoupled_decay must be one of {_DECAY_CHOICES}, got {decoupled_decay!r}")
-        if promote and objective is None:
-            raise ValueError(
-                "promote needs an objective, whose data can be cast; with plain closures cast model and data yourself"
-            )
+        _check_choices(objective, gradient_norm, resort, decoupled_decay, promote=promote)
         super().__init__(params, {})
         given = [id(p) for g in self.param_groups for p in g["params"]]
         if given != [id(p) for g in first.param_groups for p in g["params"]]:
@@ -249,3 +236,21 @@ class TwoPhase(Optimizer):
         """This optimizer's groups and state are the first optimizer's, so that schedules may hold either."""
         self.param_groups = self.first.param_groups
         self.state = self.first.state
+
+
+def _check_choices(
+    objective: AnyObjective | None, gradient_norm: str, resort: Resort | None, decoupled_decay: str, *, promote: bool
+) -> None:
+    """Refuse choices that are unknown, or that need an objective where there is none."""
+    if gradient_norm not in KINDS:
+        raise ValueError(f"gradient_norm must be one of {KINDS}, got {gradient_norm!r}")
+    if gradient_norm != "running-mean" and objective is None:
+        raise ValueError(f"gradient_norm={gradient_norm!r} needs an objective to evaluate")
+    if gradient_norm == "probe" and isinstance(objective, LeastSquares):
+        raise ValueError("gradient_norm='probe' needs samples, and LeastSquares has no subsets: use gradient_norm='exact'")
+    if isinstance(resort, Race) and objective is None:
+        raise ValueError("resort: a Race runs both phases by itself and needs an objective for it; use MeasuredResort")
+    if decoupled_decay not in _DECAY_CHOICES:
+        raise ValueError(f"decoupled_decay must be one of {_DECAY_CHOICES}, got {decoupled_decay!r}")
+    if promote and objective is None:
+        raise ValueError("promote needs an objective, whose data can be cast; with plain closures cast model and data yourself")
