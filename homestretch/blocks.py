@@ -54,7 +54,7 @@ class Blocks:
     def _views(self, blocks: Sequence[Tensor], leading: tuple[int, ...]) -> list[Tensor]:
         result: list[Tensor] = [blocks[0]] * len(self._shapes)
         for flat, block, sizes in zip(blocks, self._members, self._sizes, strict=True):
-            for i, piece in zip(block, flat.split(sizes, dim=-1), strict=True):
+            for i, piece in zip(block, flat.split_with_sizes(sizes, dim=-1), strict=True):
                 shape = self._shapes[i]
                 result[i] = piece if len(shape) == 1 and not leading else piece.view(leading + shape)
         return result

@@ -249,15 +249,16 @@ def _packed_if_small(vector: Sequence[Tensor]) -> Tensor | None:
     if not vector or sum(t.numel() for t in vector) > _SMALL or any(not t.is_cpu for t in vector):
         return None
     flat = flattened(vector)
-    return flat.double() if len(flat) <= _PIECE and flat.dtype != torch.float64 else flat
+    return flat.double() if flat.numel() <= _PIECE and flat.dtype != torch.float64 else flat
 
 
 def _host_dot(x: Tensor, y: Tensor) -> float:
     """Inner product on the CPU, without a temporary of the vectors' size."""
     if x.dtype != y.dtype or x.dtype not in _IN_BLAS:
         return _tensor_dot(x, y).item()
-    x, y = x.reshape(-1), y.reshape(-1)
-    if len(x) <= _PIECE or x.dtype == torch.float64:
+    if x.ndim != 1 or y.ndim != 1:
+        x, y = x.reshape(-1), y.reshape(-1)
+    if x.dtype == torch.float64 or x.numel() <= _PIECE:
         return torch.dot(x, y).item()
     return math.fsum(torch.dot(a, b).item() for a, b in zip(x.split(_PIECE), y.split(_PIECE), strict=True))
 
