@@ -7,6 +7,7 @@ the processor, not of the clock, on one thread, so that other programs disturb t
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,7 +15,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.overhead import CASES, METHODS, full_pass, iteration_overhead, mini_batches, pass_memory, vectors_kept
+from benchmarks.overhead import (
+    CASES,
+    METHODS,
+    full_pass,
+    iteration_overhead,
+    mini_batches,
+    pairs_read,
+    pass_memory,
+    vectors_kept,
+)
 from benchmarks.overhead.iterations import DENSE
 from benchmarks.results_io import COLUMNS, ROOT, Cache, fingerprint, parser, table_path, write_environment, write_table
 
@@ -47,6 +57,8 @@ def measurements(quick: bool) -> Iterator[Measurement]:
                 if method not in DENSE or case.dense:
                     labels = _labels(name, case.samples, seed, method, "iteration")
                     yield Measurement(labels, "share", case.target, partial(iteration_overhead, case, method, seed))
+            labels = _labels(name, case.samples, seed, "LBFGS", "pairs read")
+            yield Measurement(labels, "share", None, partial(pairs_read, case, seed))
         for name, repeats in (("dense-5e4", 10),) if quick else (("dense-5e4", 40), ("mnist/vit-nomlp", 3)):
             case = CASES[name]
             for measure, target, run in (("pass", PASS_TARGET, full_pass), ("epoch", EPOCH_TARGET, mini_batches)):
@@ -117,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     rows = run(options.quick, Cache(NAME))
     write_table(table, rows, (*COLUMNS, *EXTRA_COLUMNS))
-    write_environment(table, ())
+    write_environment(table, (), load=os.getloadavg()[1])
     print(f"wrote {table.name}: {len(rows)} rows")
 
 

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from benchmarks import bench_overhead, overhead_report, results_io
-from benchmarks.overhead import CASES, LiveMemory, full_pass, iteration_overhead, mini_batches, pass_memory, vectors_kept
+from benchmarks.overhead import (
+    CASES,
+    LiveMemory,
+    full_pass,
+    iteration_overhead,
+    mini_batches,
+    pairs_read,
+    pass_memory,
+    vectors_kept,
+)
 from benchmarks.results_io import COLUMNS, Cache, read_table
 
 SMALL = replace(CASES["dense-5e4"], samples=64, iterations=2)
@@ -34,6 +43,14 @@ def test_what_conjugate_gradients_keep(preconditioned, vectors):
     assert found["most"] <= vectors + 1.01
 
 
+def test_reading_the_pairs_takes_time_in_proportion_to_them():
+    found = pairs_read(replace(CASES["dense-5e4"], samples=64, iterations=6), 0)
+    assert found["value"] == pytest.approx(found["reading_ms"] / found["evaluation_ms"], rel=0.5)
+    parameters = sum(p.numel() for p in CASES["dense-5e4"].build(0, 1)[0].parameters())
+    read = 2 * 100 * 4 * parameters  # bytes: twice 100 float32 vectors
+    assert found["gigabytes_per_second"] == pytest.approx(read / found["reading_ms"] * 1e-6)
+
+
 def test_a_pass_takes_no_more_memory_over_more_data():
     assert pass_memory(4000)["value"] <= 1.01 * pass_memory(2000)["value"]
 
@@ -59,7 +76,7 @@ def test_writes_a_tidy_table_resumes_and_reports(monkeypatch, tmp_path):
     bench_overhead.main(["--quick"])
     rows = read_table(tmp_path / "overhead-quick.tsv")
     assert tuple(rows[0])[: len(COLUMNS)] == COLUMNS
-    assert {row["measure"] for row in rows} == {"iteration", "pass", "epoch", "vectors", "pass memory"}
+    assert {row["measure"] for row in rows} == {"iteration", "pairs read", "pass", "epoch", "vectors", "pass memory"}
     monkeypatch.setattr(bench_overhead, "_timed", lambda _: pytest.fail("a cached run was made again"))
     bench_overhead.main(["--quick"])
     assert read_table(tmp_path / "overhead-quick.tsv") == rows
@@ -67,3 +84,4 @@ def test_writes_a_tidy_table_resumes_and_reports(monkeypatch, tmp_path):
     page = (tmp_path / "overhead-quick.md").read_text()
     assert "3.00 vectors (target 3)" in page
     assert "| 30% |" in page or "| 3% |" in page
+    assert "least share" in page
