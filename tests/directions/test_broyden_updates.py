@@ -86,6 +86,12 @@ def test_y_along_b_s_leaves_the_other_directions_to_the_scaling(variant):
     np.testing.assert_allclose((j @ j.T).numpy(), expected, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("variant", ["ssbroyden", "ssbfgs"])
+@pytest.mark.parametrize("a", [0.0, 0.5, 1e6])
+def test_a_step_far_beyond_the_first_does_not_blow_up_the_rest(variant, a):
+    assert choose(variant, a, 1e10, 5).tau == 1e-3
+
+
 def test_choices_without_scaling():
     assert choose("bfgs", 3.0, 0.1, 5) == Update(0.0, 1.0)
     assert choose("ssbfgs", 3.0, 0.1, 5) == Update(0.0, 1.0)

@@ -106,6 +106,19 @@ def test_rosenbrock_is_solved(variant, search):
     torch.testing.assert_close(x.detach(), torch.ones_like(x))
 
 
+def test_no_search_is_in_vain_where_the_scales_differ_by_a_million():
+    """Brown's badly scaled function (More, Garbow and Hillstrom, 1981, 4)."""
+
+    def brown(x):
+        return (x[0] - 1e6).square() + (x[1] - 2e-6).square() + (x[0] * x[1] - 2.0).square()
+
+    x, closure = closure_of(brown, [1.0, 1.0])
+    optimizer = SelfScaledBroyden([x])
+    optimizer.minimize(closure, 200)
+    assert optimizer.history[-1].loss <= 1e-12
+    assert sum(r.gradients for r in optimizer.history) <= 600
+
+
 def test_needs_no_more_evaluations_than_scipys_bfgs():
     from scipy import optimize
 
