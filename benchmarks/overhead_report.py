@@ -40,36 +40,36 @@ are drawn at random.
 
 Inner products with 50 pairs, and then their weighted sum, need two passes over 100 stored vectors, however it is written down.
 The next table times those passes and nothing else, in turn with evaluations, and is thus the least share that 50 pairs can
-have. The iterations above make a third pass, for the products with the newest pair.
+have: on the dense networks it is far above the target. The iterations above make a third pass, for the products with the
+newest pair.
 
 {least}
 
-Tried and left out:
+Left out, and why:
 
 - The third pass can be saved, as the products with the newest gradient difference are differences of products with two
   gradients. They are differences of large numbers: the small matrices then disagree with the stored pairs by the rounding of a
   whole gradient over that of its change, and in float32 the matrix they make need not be positive definite.
-- One pass for two vectors at once, as a matrix product with two columns or in pieces that fit the cache, took as long as two
-  passes here.
-- Fewer pairs make the share smaller in proportion: `LBFGS(params, memory=10)` reads a fifth. 50 stays the default for what
-  they gain in gradient-equivalents, and because weights that are used more than once a sample, as in a transformer, make the
-  share small anyway.
+- One pass for two vectors at once was tried, as a matrix product with two columns and in pieces that fit the cache. It took as
+  long as two passes.
+- Fewer pairs make the share smaller in proportion: `LBFGS(params, memory=10)` reads a fifth. The default stays at 50, as
+  weights that are used more than once a sample, as in a transformer, make the share small anyway.
 
 ### Small problems: what is left is the number of calls
 
-With 257 parameters no vector is worth the name, and an iteration's cost is that of some hundred short calls of torch functions.
-At commit 1601443 the same command gave 19 % for conjugate gradients, 43 % for L-BFGS and 29 % for self-scaled Broyden on
-`poisson-2d`. Since then vectors are packed by one call, a function is asked once for each class whether it takes part in the
-loop, and slope and norms come in one reduction with each evaluation and each direction. What could still be saved are L-BFGS's
-two triangular solves, by an explicit inverse that is less accurate, and the products with its pairs, by keeping those of the
-last gradient between iterations, which are wrong as soon as the function changes unnoticed.
+With 257 parameters reading vectors takes no time: what an iteration costs is the overhead of some hundred short calls of torch
+functions. At commit 1601443 the same command, run in turn with this version, gave 19 % for conjugate gradients, 42 % for L-BFGS
+and 26 % for self-scaled Broyden on `poisson-2d`, and this one 15 %, 35 % and 23 %. Since then vectors are packed by one call, a
+function is asked once for each class whether it takes part in the loop, and slope and norms come in one reduction with each
+evaluation and each direction. L-BFGS's two triangular solves could be saved by an explicit inverse, which is less accurate, and
+half of the products with its pairs by keeping those with the latest gradient, which are wrong once the function has changed.
 
 ### Conjugate gradients on large dense networks
 
-Ten inner products and some ten passes that add or copy, over vectors that no longer fit the cache. Long float32 vectors are
-added up piece by piece, without a temporary copy, which took 1,000,000 parameters from 2.7 % to the share above. Adding up
-piece by piece for several products at once, so that each piece is read once, saved a fifth of the products' time in
-float32 and cost as much in float64.
+Where the search probes the line once and needs one gradient, an iteration makes ten inner products and ten passes that add or
+copy, over vectors that may no longer fit the cache. Inner products of long float32 vectors are added up piece by piece, without
+a temporary copy, which took a third off the share at a million parameters (commit 1601443 again). Making several products
+together, piece by piece, so that each piece is read once, was tried: it gained little in float32 and lost in float64.
 
 ## Passes over the data
 

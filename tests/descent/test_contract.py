@@ -8,7 +8,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.nn.functional import mse_loss
 
-from homestretch import LBFGS, ConjugateGradient, Diagonal, Objective
+from homestretch import LBFGS, ConjugateGradient, Diagonal, GaussNewtonCG, NewtonCG, Objective, SelfScaledBroyden
 from homestretch.errors import UnsupportedError
 
 METHODS = {"cg": ConjugateGradient, "lbfgs": lambda p: LBFGS(p, memory=4)}
@@ -58,6 +58,25 @@ def test_a_reloaded_run_goes_on_bit_for_bit(method, dtype, at):
     assert train(fresh, reloaded, 5, objective) == left_alone
     assert torch.equal(parameters_of(model), parameters_of(fresh))
     assert objective.meter.gradients == sum(r.gradients for r in reloaded.history)  # nothing evaluated twice
+
+
+@pytest.mark.parametrize("method", [*METHODS.values(), SelfScaledBroyden, GaussNewtonCG, NewtonCG])
+def test_the_base_class_has_nothing_to_cast(method):
+    """torch casts floating state to the parameters' dtype when it loads: all of ours has it, or is kept as numbers."""
+    model = network(torch.float32)
+    optimizer = method(model.parameters())
+    optimizer.preconditioner = Diagonal([torch.rand_like(p) + 0.5 for p in model.parameters()])
+    train(model, optimizer, 6)
+    saved = optimizer.state_dict()
+    assert all(t.dtype is torch.float32 for state in saved["state"].values() for t in state.values() if t.is_floating_point())
+    numbers = saved["param_groups"][0]["descent"]
+    assert not any(isinstance(value, torch.Tensor) for value in numbers.values())
+    fresh = method(network(torch.float32).parameters())
+    fresh.load_state_dict(through_a_file(saved))
+    assert fresh.param_groups[0]["descent"] == numbers
+    for p, q in zip(model.parameters(), fresh.memory.parameters, strict=True):
+        assert fresh.state[q].keys() == optimizer.state[p].keys()
+        assert all(torch.equal(t, optimizer.state[p][name]) for name, t in fresh.state[q].items())
 
 
 @pytest.mark.parametrize("method", METHODS)
