@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import io
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 from torch import nn
 
 from homestretch import Diagonal, HagerZhang, SelfScaledBroyden, vectors
+from homestretch.directions.base import Step
 from homestretch.directions.broyden_updates import VARIANTS
-from homestretch.directions.self_scaled_broyden import SelfScaledBroydenDirection
+from homestretch.directions.self_scaled_broyden import SelfScaledBroydenDirection, next_first_step
 from homestretch.errors import UnsupportedError
 from tests.directions.broyden_reference import bfgs, next_inverse_hessian
 from tests.directions.problems import closure_of, regression, rosenbrock
@@ -119,6 +121,34 @@ def test_no_search_is_in_vain_where_the_scales_differ_by_a_million():
     assert sum(r.gradients for r in optimizer.history) <= 600
 
 
+def accepted(length, minimum):
+    """A step along a parabola with its minimum at ``minimum``."""
+    none = [torch.zeros(1)]
+    return Step(length, none, none, none, 0.0, -1.0, -1.0, length / minimum - 1.0, math.nan)
+
+
+@pytest.mark.parametrize(("minimum", "limit"), [(0.3, 0.3), (1.0, 1.0), (2.5, 1.0)])
+def test_the_first_step_goes_to_where_lines_have_their_minimum(minimum, limit):
+    known = 1.0
+    for _ in range(60):
+        known = next_first_step(known, accepted(0.5 * known, minimum))
+    assert known == pytest.approx(limit, rel=1e-4)
+
+
+def test_a_line_that_bends_down_lengthens_the_first_step_and_never_past_one():
+    none = [torch.zeros(1)]
+    step = Step(0.2, none, none, none, 0.0, -1.0, -1.0, -1.5, math.nan)
+    assert next_first_step(0.2, step) == pytest.approx(0.2 * 4.0**0.2)
+    assert next_first_step(1.0, accepted(1.0, 50.0)) == 1.0
+
+
+def test_most_searches_on_a_network_end_at_their_first_step():
+    model, f = regression(width=8)
+    optimizer = SelfScaledBroyden(model.parameters())
+    optimizer.minimize(f, 300)
+    assert sum(r.gradients for r in optimizer.history) < 1.5 * 300
+
+
 def test_needs_no_more_evaluations_than_scipys_bfgs():
     from scipy import optimize
 
@@ -143,7 +173,7 @@ def test_ahead_of_bfgs_on_a_network():
 def test_float32_keeps_going_downhill():
     model, f = regression(torch.float32, width=8)
     optimizer = SelfScaledBroyden(model.parameters())
-    optimizer.minimize(f, 200)
+    optimizer.minimize(f, 120)
     assert f.loss() < 1e-6
     assert optimizer.direction.inverse_hessian.dtype == torch.float32
 
@@ -213,7 +243,7 @@ def test_a_changed_function_keeps_the_matrix():
     optimizer.step(f)
     record = optimizer.history[-1]
     assert record.restart == ""
-    assert record.first_step == 1.0
+    assert "tau" in record.extra  # a direction of the kept matrix
     assert float((optimizer.direction.inverse_hessian - before).norm() / before.norm()) < 1.0
 
 
