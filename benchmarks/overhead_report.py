@@ -61,8 +61,9 @@ With 257 parameters reading vectors takes no time: what an iteration costs is th
 functions. At commit 1601443 the same measurement, in turn with this version's and under the same load, gave 20 % for conjugate
 gradients, 44 % for L-BFGS and 29 % for self-scaled Broyden on `poisson-2d`, and this version's 17 %, 38 % and 27 % (median of
 four). Since then vectors are packed by one call, a function is asked once for each class whether it takes part in the loop, and
-slope and norms come in one reduction with each evaluation and each direction. L-BFGS's two triangular solves could be saved by an explicit inverse, which is less accurate, and
-half of the products with its pairs by keeping those with the latest gradient, which are wrong once the function has changed.
+slope and norms come in one reduction with each evaluation and each direction. L-BFGS's two triangular solves could be saved by
+an explicit inverse, which is less accurate, and half of the products with its pairs by keeping those with the latest gradient,
+which are wrong once the function has changed.
 
 ### Conjugate gradients on large dense networks
 
