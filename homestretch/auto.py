@@ -3,8 +3,9 @@ r"""Which convex-phase method ``second="auto"`` stands for, and why.
 The rules, in their order; the measurement behind each is in the guide "Choosing a method" (``docs/choosing.md``):
 
 1. What a dense matrix cannot serve (shards, several devices, several dtypes) gets L-BFGS.
-2. A sum of squares in float64 with at least :data:`SURPLUS` residuals a parameter, whose Jacobian can be made point by point,
-   gets Levenberg-Marquardt. Normal equations square the condition, which float32 has no digits for.
+2. A sum of squares in float64 of at most :data:`LEAST_SQUARES` parameters with at least :data:`SURPLUS` residuals a parameter,
+   whose Jacobian can be made point by point, gets Levenberg-Marquardt. Normal equations square the condition, which float32 has
+   no digits for, and take the time of many gradients where there are more parameters.
 3. Up to :data:`DENSE` parameters get self-scaled Broyden, in float32 too: its matrix is kept as a product, so that rounding
    cannot make it indefinite.
 4. Everything else gets L-BFGS.
@@ -31,8 +32,8 @@ Factory = Callable[[list[Tensor]], Descent]
 
 SURPLUS = 1.0
 """Residuals a parameter from which Levenberg-Marquardt is chosen."""
-LEAST_SQUARES = 1500
-"""Parameters up to which it is: its price grows with their square for every residual."""
+LEAST_SQUARES = 100
+"""Parameters up to which it is: its price grows with their square for every residual, that of a gradient with their number."""
 DENSE = MAX_PARAMETERS
 """Parameters up to which self-scaled Broyden is chosen."""
 SHARE = 0.5

@@ -57,7 +57,7 @@ CASES = {
         "SelfScaledBroyden",
         "Objective offers no residuals",
     ),
-    "many for a Jacobian": (lambda: squares(network(700), 10), "SelfScaledBroyden", "2101 parameters are more than 1500"),
+    "many for a Jacobian": (lambda: squares(network(40), 200), "SelfScaledBroyden", "121 parameters are more than 100"),
     "many for a matrix": (lambda: squares(network(2100), 10), "LBFGS", "6301 parameters are more than the 6000"),
 }
 
