@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.choices.digits import Digits
-from benchmarks.sciml import Poisson2D, Problem, Zoo
+from benchmarks.choices.equations import Cubic, Diffusion
+from benchmarks.choices.fits import Fit
+from benchmarks.sciml import Poisson2D, Problem
 from benchmarks.sciml.ours import Limits, Method
 from homestretch import LBFGS, LeastSquares, LevenbergMarquardt, SelfScaledBroyden
 
@@ -70,23 +72,40 @@ def _shortened(value: Any) -> Any:
 
 
 SURPLUS = "How many residuals a parameter does Levenberg-Marquardt need?"
-SIDES = (8, 17, 22, 30)
+LARGEST = "Up to how many parameters does it pay?"
+SHORT = Limits(seconds=3.0)
 
 
-def _ratio(side: int) -> str:
-    return f"poisson-2d, {(side * side + 4 * side) / 257:.1f} residuals a parameter"
+def _fit(target: str, hidden: Sequence[int], points: int, rule: str = LARGEST) -> Case:
+    make = partial(Fit, target=target, hidden=hidden, points=points)
+    size = make(0).size
+    name = f"{target}, {size} parameters" + (f", {points / size:.1f} residuals each" if rule == SURPLUS else "")
+    return Case(name, rule, make, limits=SHORT)
+
+
+def _equation(kind: type[Cubic | Diffusion], hidden: Sequence[int], points: int) -> Case:
+    make = partial(kind, hidden=hidden, points=points)
+    return Case(f"{kind.__name__.lower()}, {make(0).size} parameters", LARGEST, make, limits=SHORT)
 
 
 CASES: tuple[Case, ...] = (
-    *(Case(_ratio(side), SURPLUS, partial(Poisson2D, side=side)) for side in SIDES),
+    _equation(Cubic, (16,), 600),
+    _fit("waves", (16,), 500),
+    _equation(Diffusion, (8, 8), 600),
+    _fit("waves", (32,), 1000),
+    _equation(Cubic, (40,), 1000),
+    _fit("ripple", (40,), 1500),
+    _fit("waves", (64,), 2000),
+    _fit("saddle", (12, 12, 12), 1500),
+    _fit("bumps", (128,), 2000),
+    _equation(Diffusion, (20, 20), 1500),
+    *(_fit("waves", (16,), points, SURPLUS) for points in (32, 64, 147)),
     Case(
-        "fit with 2,101 parameters and 8,000 residuals",
-        "Up to how many parameters does it pay?",
-        partial(Zoo, target="runge", width=700, points=8000),
-        limits=Limits(seconds=30.0),
-        seeds=2,
+        "poisson-2d with 97 parameters, no points given",
+        "What if a Jacobian takes a backward pass for each of its columns?",
+        partial(NoPoints, width=24),
+        limits=SHORT,
     ),
-    Case("poisson-2d, no points given", "What if a Jacobian takes a backward pass for each of its columns?", NoPoints),
     Case("poisson-2d in float32", "Do dense methods work in float32?", lambda seed: in_single(Poisson2D(seed))),
     Case(
         "digits in float64 (classification, an Objective)",
