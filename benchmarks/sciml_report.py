@@ -42,8 +42,9 @@ means the same for all.
 Jacobian and dense algebra by their FLOPs, including those of quasi-Newton updates, for peers too (12 n^2; SciPy's BFGS 4 n^3).
 The last section sets these prices beside measured ratios.
 
-**Read with care**: settings of our methods were explored on seeds 0 to 4 of these same problems; what is shown is seeds 10 to
-14, but no held-out problem. Peers were not tuned.
+**Read with care**: some settings of our methods were explored on seeds 0 to 4 of these same problems; what is shown is seeds 10
+to 14. What `auto` picks, and where the searches of self-scaled Broyden begin, was settled on other problems, those of
+[choosing a method](../choosing.md). Peers were not tuned.
 
 Made by `make bench-sciml`, then `python -m benchmarks.bench_sciml --report`, from `benchmarks/results/{table}`.
 {environment}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from homestretch import LeastSquares, SelfScaledBroyden
+from homestretch import Box, LeastSquares, ResidualRedraw, SelfScaledBroyden
 
 VISCOSITY = 0.01 / torch.pi
 
@@ -27,13 +27,11 @@ def residuals(net: nn.Module, points: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"equation": u_t + u[:, 0] * u_x - VISCOSITY * u_xx, "start": start, "ends": net(points["ends"])}
 
 
-def draw(net: nn.Module, count: int) -> dict[str, Tensor]:
-    """Inner points where the residual is large (Wu et al., 2023), and fixed ones on the border."""
+def points(domain: Box, count: int) -> dict[str, Tensor]:
+    """Inner points at random, and fixed ones on the border."""
     x, t = torch.linspace(-1, 1, 200), torch.linspace(0, 1, 100)
     border = {"start": torch.cartesian_prod(x, t[:1]), "ends": torch.cartesian_prod(x[[0, -1]], t)}
-    pool = torch.rand(5 * count, 2) * torch.tensor([2.0, 1.0]) - torch.tensor([1.0, 0.0])
-    size = residuals(net, {"equation": pool, **border})["equation"].detach().abs()
-    return {"equation": pool[torch.multinomial(size / size.mean() + 1.0, count)], **border}
+    return {"equation": domain(count, torch.Generator().manual_seed(0)), **border}
 
 
 def exact(x: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -52,7 +50,10 @@ def main(quick: bool = False) -> tuple[float, float]:
         nn.Linear(2, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 1)
     )
     count = 800 if quick else 2500
-    objective = LeastSquares(residuals, net, draw(net, count), weights={"start": 5.0, "ends": 5.0})
+    domain = Box([-1.0, 0.0], [1.0, 1.0])
+    rules = {"equation": ResidualRedraw(domain, every=300)}  # new points now and then, most where the residual is large
+    weights = {"start": 5.0, "ends": 5.0}
+    objective = LeastSquares(residuals, net, points(domain, count), weights=weights, redraw=rules)
     x, t = np.linspace(-1, 1, 201), np.linspace(0, 1, 51)
     truth, grid = torch.tensor(exact(x, t)), torch.cartesian_prod(torch.tensor(x), torch.tensor(t))
 
@@ -67,10 +68,9 @@ def main(quick: bool = False) -> tuple[float, float]:
     print(f"after Adam:        loss {objective.loss():.2e}, relative L2 error {before:.2e}")
 
     optimizer = SelfScaledBroyden(net.parameters())
-    for _ in range(2 if quick else 6):  # new points now and then keep the residual small everywhere
+    for _ in range(2 if quick else 6):
         loss = optimizer.minimize(objective, iterations=20 if quick else 300)
         print(f"iteration {optimizer.scalars['iteration']:4d}:    loss {loss:.2e}, relative L2 error {error():.2e}")
-        objective.redraw(draw(net, count))
     print(f"after homestretch: relative L2 error {error():.2e}; {optimizer.stop_reason or 'the iterations are used up'}")
     return before, error()
 
