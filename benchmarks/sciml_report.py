@@ -44,8 +44,9 @@ The last section sets these prices beside measured ratios.
 
 **Read with care**: some settings of our methods were explored on seeds 0 to 4 of these same problems; what is shown is seeds 10
 to 14. What `auto` picks, and where the searches of self-scaled Broyden begin, was settled on other problems, those of
-[choosing a method](../choosing.md). It gains on fits and loses on some equations: on poisson-2d Levenberg-Marquardt, which
-`auto` picked before, had come to 2.7e-09 (median of the same 5 seeds, 11 s to the target). Peers were not tuned.
+[choosing a method](../choosing.md). It gains on fits and loses on some equations. On poisson-2d Levenberg-Marquardt, which
+`auto` picked before, had come to 2.7e-09 (an earlier engine, median of the same 5 seeds, 11 s to the target). Peers were
+not tuned.
 
 Made by `make bench-sciml`, then `python -m benchmarks.bench_sciml --report`, from `benchmarks/results/{table}`.
 {environment}
