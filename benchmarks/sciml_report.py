@@ -71,6 +71,11 @@ def number(value: float) -> str:
     return "-" if math.isnan(value) else "never" if math.isinf(value) else f"{value:.2g}"
 
 
+def _time(seconds: float) -> str:
+    """Seconds with their unit, or that it was never reached."""
+    return f"{number(seconds)} s" if math.isfinite(seconds) else number(seconds)
+
+
 def spread(values: Iterable[float]) -> str:
     """Return median and quartiles."""
     low, middle, high = np.quantile(list(values), (0.25, 0.5, 0.75))
@@ -135,7 +140,7 @@ def verdicts(rows: Sequence[Cell], traces: Traces) -> list[str]:
         errors = [float(row["error"]) for row in runs]
         times = [reached(traces[problem, AUTO, int(row["seed"])], target) for row in runs]
         what = f"{problem}: worst of {len(runs)} seeds {max(errors):.1e}, median {median(errors):.1e}; to beat {target:g}"
-        lines.append(_verdict(max(errors) <= target, f"{what}; median time to it {number(median(times))} s"))
+        lines.append(_verdict(max(errors) <= target, f"{what}; median time to it {_time(median(times))}"))
     lines.append(faster_than_peer(rows, traces, "burgers"))
     return lines
 
@@ -148,7 +153,7 @@ def faster_than_peer(rows: Sequence[Cell], traces: Traces, problem: str) -> str:
         return f"- {problem} beside {PEER}: not run on a common seed."
     target = TARGETS[problem]
     ours, theirs = (median(reached(traces[problem, m, seed], target) for seed in both) for m in (AUTO, PEER))
-    what = f"{problem}: {number(ours)} s to {target:g}, {PEER} {number(theirs)} s, seeds {', '.join(map(str, both))}"
+    what = f"{problem}: time to {target:g} {_time(ours)}, {PEER} {_time(theirs)}, seeds {', '.join(map(str, both))}"
     return _verdict(ours < theirs, what)
 
 

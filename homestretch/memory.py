@@ -48,7 +48,10 @@ class Remembering:
         check_owner(state, self.name)
         names = [f.name for f in fields(self.Memory)]
         if missing := [name for name in names if name not in state]:
-            raise ValueError(f"the state of {self.name} lacks {', '.join(missing)}: it is damaged or of another version")
+            raise ValueError(
+                f"the state of {self.name} lacks {', '.join(missing)}: it is damaged, or of another version of homestretch; "
+                "go on with the version that wrote it, or begin anew"
+            )
         self.memory = self.Memory(**{name: deepcopy(state[name]) for name in names})
 
 
