@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check docs format clean bench-choices bench-functions bench-overhead bench-rules bench-sciml bench-swap bench-paper
+.PHONY: help install demo test test-slow check docs format clean bench-choices bench-functions bench-overhead bench-passes bench-rules bench-sciml bench-swap bench-paper
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -37,6 +37,9 @@ bench-sciml: $(INSTALLED)  ## regression and PINNs beside peers; QUICK=1 for the
 
 bench-choices: $(INSTALLED)  ## what second="auto" rests on; QUICK=1 for a few iterations of each
 	$(BIN)/python -m benchmarks.bench_choices
+
+bench-passes: $(INSTALLED)  ## seconds of a pass, eager, compiled and in bfloat16, by model; DEVICE=cuda for a GPU
+	$(BIN)/python -m benchmarks.bench_passes --device $(or $(DEVICE),cpu)
 
 bench-swap: $(INSTALLED)  ## swap rules against fixed swaps; QUICK=1 for a minute's worth, SCALE=tenth or full for more
 	$(BIN)/python -m benchmarks.bench_swap

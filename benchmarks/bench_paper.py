@@ -3,6 +3,8 @@
 Runs what is missing of the cells (`homestretch paper table` with this benchmark's choice of them), then writes
 `benchmarks/results/paper.tsv` with the columns that all benchmarks share, `paper.parquet` with everything that is known of
 each run and `paper-epochs.parquet` with its course. The docs page is made from these by `homestretch paper report`.
+`--size full` is the paper's own size, a GPU's work (`--device cuda`), and has tables of its own, `paper-full`. Runs that are
+in a table already and not in the folder of the cells, because another machine made them, are kept.
 The image sets are looked for in the folder that `HOMESTRETCH_DATA` names.
 """
 
@@ -16,10 +18,11 @@ from typing import Any
 
 from benchmarks.results_io import CACHE, COLUMNS, is_quick, table_path, write_environment, write_table
 from homestretch.paper.settings import RECIPES
-from homestretch.paper.table.cells import PAPER_RECIPES, VISION_MODELS, Cell, Machine, cells
+from homestretch.paper.table.cells import PAPER_RECIPES, VISION_MODELS, Cell, Machine, SizeName, cells
 from homestretch.paper.table.outcome import Outcome, collect
+from homestretch.paper.table.outcome import read_table as read_outcomes
 from homestretch.paper.table.outcome import write_table as write_outcomes
-from homestretch.paper.table.traces import read_histories, write_traces
+from homestretch.paper.table.traces import read_histories, read_traces, write_traces
 from homestretch.paper.table.workers import run_cells
 
 NAME = "paper"
@@ -37,11 +40,13 @@ EXTRA_COLUMNS = (
 PEERS = ("adam", "adam-cosine", "adamw-cosine", "lbfgs")
 
 
-def todo(quick: bool) -> list[Cell]:
-    """Return the cells of the benchmark: tenth-size MNIST and CIFAR-10 and the small text, or the tiny digits."""
+def todo(quick: bool, size: SizeName = "tenth") -> list[Cell]:
+    """Return the cells of the benchmark: MNIST and CIFAR-10 in a size, with a tenth the small text, or the tiny digits."""
     if quick:
         return cells(["digits"], ["vit-nomlp-wkewq-wvwo"], list(RECIPES), [0], "tiny")
-    images = cells(["mnist", "cifar-10"], VISION_MODELS, PAPER_RECIPES, [], "tenth")
+    images = cells(["mnist", "cifar-10"], VISION_MODELS, PAPER_RECIPES, [], size)
+    if size != "tenth":
+        return images
     return images + cells(["python-docs"], VISION_MODELS, [*PAPER_RECIPES, "lbfgs-adam-30", "cg-adam-30"], [], "small")
 
 
@@ -64,16 +69,24 @@ def tidy(outcome: Outcome) -> dict[str, Any]:
 
 
 def keep(folders: Sequence[Path], table: Path) -> int:
-    """Write the results of all finished cells in `folders` beside `table`; return how many runs there are."""
-    outcomes = [outcome for folder in folders for outcome in collect(folder)]
-    histories = {key: history for folder in folders for key, history in read_histories(folder).items()}
+    """Write the results of all finished cells in `folders`, and those that `table` has of others; return how many runs."""
+    parquet, courses = table.with_suffix(".parquet"), table.with_name(f"{table.stem}-epochs.parquet")
+    known = {_key(outcome): outcome for outcome in (read_outcomes(parquet) if parquet.exists() else [])}
+    known |= {_key(outcome): outcome for folder in folders for outcome in collect(folder)}
+    outcomes = [known[key] for key in sorted(known)]
+    histories = read_traces(courses) if courses.exists() else {}
+    histories |= {key: history for folder in folders for key, history in read_histories(folder).items()}
     write_table(table, [tidy(outcome) for outcome in outcomes], (*COLUMNS, *EXTRA_COLUMNS))
-    parquet, tsv = write_outcomes(outcomes, table.parent, f"{table.stem}-all")
-    parquet.replace(table.with_suffix(".parquet"))
+    aside, tsv = write_outcomes(outcomes, table.parent, f"{table.stem}-all")
+    aside.replace(parquet)
     tsv.unlink()
-    write_traces(histories, table.with_name(f"{table.stem}-epochs.parquet"))
+    write_traces(histories, courses)
     write_environment(table, ["homestretch"], versions_of_runs=sorted({outcome.version for outcome in outcomes}))
     return len(outcomes)
+
+
+def _key(outcome: Outcome) -> tuple[str, str, str, int, str, str]:
+    return outcome.size, outcome.set, outcome.model, outcome.seed, outcome.recipe, outcome.accounting
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,18 +95,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", default=is_quick(), help="the reduced set (also QUICK=1)")
     parser.add_argument("--out", type=Path, default=CACHE / NAME, help="folder of the cells, one folder a size in it")
     parser.add_argument("--workers", type=int, default=1, help="cells at a time")
+    parser.add_argument("--size", choices=("tenth", "full"), default="tenth", help="of the image sets and of the runs")
     parser.add_argument("--device", default="cpu", help="where to train")
+    parser.add_argument("--micro-batch", type=int, default=512, help="samples in one piece of a full pass, 0 for the most")
+    parser.add_argument("--compile", action="store_true", help="compile the models, which is faster on a GPU")
     parser.add_argument("--gather", action="store_true", help="run nothing, write the results of what is finished")
     options: Any = parser.parse_args(arguments)
-    chosen = todo(options.quick)
+    chosen = todo(options.quick, options.size)
     failed: list[Cell] = []
     for size in dict.fromkeys(cell.size for cell in chosen):
         if not options.gather:
-            machine = replace(Machine(), device=options.device, micro_batch=512 if options.device == "cpu" else 0)
+            names = ("device", "compile", "micro_batch")
+            machine = replace(Machine(), **{name: getattr(options, name) for name in names})
             part = [cell for cell in chosen if cell.size == size]
             failed += run_cells(part, machine, options.out / size, workers=options.workers, say=lambda s: print(s, flush=True))
     folders = [options.out / size for size in dict.fromkeys(cell.size for cell in chosen)]
-    table = table_path(NAME, options.quick)
+    table = table_path(NAME if options.size == "tenth" else f"{NAME}-{options.size}", options.quick)
     print(f"wrote {table.name}: {keep(folders, table)} runs, {len(failed)} cells failed")
     if failed:
         raise SystemExit(1)

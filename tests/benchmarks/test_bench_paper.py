@@ -14,7 +14,7 @@ from homestretch.paper.table.traces import read_traces
 def test_the_benchmark_writes_tidy_rows_and_runs_nothing_twice(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(results_io, "RESULTS", tmp_path / "results")
     few = cells(["digits"], ["vit-nomlp-wkewq-wvwo"], ["golden-30"], [0], "tiny")
-    monkeypatch.setattr(bench_paper, "todo", lambda quick: few)
+    monkeypatch.setattr(bench_paper, "todo", lambda quick, size: few)
     bench_paper.main(["--quick", "--out", str(tmp_path / "cells")])
     table = tmp_path / "results" / "paper-quick.tsv"
     rows = read_table(table)
@@ -36,6 +36,19 @@ def test_gathering_runs_nothing(tmp_path, monkeypatch, capsys):
     assert "0 runs" in capsys.readouterr().out
 
 
+def test_runs_of_another_machine_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(results_io, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(
+        bench_paper, "todo", lambda quick, size: cells(["digits"], ["vit-nomlp-wkewq-wvwo"], ["adam"], [0], "tiny")
+    )
+    bench_paper.main(["--quick", "--out", str(tmp_path / "cells")])
+    table = tmp_path / "results" / "paper-quick.tsv"
+    first, courses = read_table(table), read_traces(table.with_name("paper-quick-epochs.parquet"))
+    bench_paper.main(["--quick", "--gather", "--out", str(tmp_path / "elsewhere")])
+    assert read_table(table) == first
+    assert read_traces(table.with_name("paper-quick-epochs.parquet")).keys() == courses.keys()
+
+
 def test_a_failure_ends_in_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(results_io, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(bench_paper, "run_cells", lambda part, *_, **__: list(part))
@@ -47,3 +60,4 @@ def test_the_benchmark_is_the_promised_one():
     problems = {(cell.set, cell.model) for cell in bench_paper.todo(False)}
     assert len(problems) == 11
     assert {cell.size for cell in bench_paper.todo(False) if cell.set != "python-docs"} == {"tenth"}
+    assert {(cell.set, cell.size) for cell in bench_paper.todo(False, "full")} == {("mnist", "full"), ("cifar-10", "full")}
