@@ -86,13 +86,15 @@ class Training:
         return self.setting.error() if self.setting.error is not None else None
 
     def state(self) -> dict[str, Any]:
-        """Model and optimizer."""
-        return {"model": self.setting.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        """Model, optimizer and schedule."""
+        parts = {"model": self.setting.model, "optimizer": self.optimizer, "schedule": self.schedule}
+        return {name: part.state_dict() for name, part in parts.items()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.setting.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
 
 
 def first_phase(cell: Cell, seed: int) -> Record:
@@ -126,14 +128,21 @@ def epoch_of_share(cell: Cell, share: float) -> int:
 
 
 def checkpoints(cell: Cell, seed: int, epochs: Sequence[int], folder: Path) -> dict[int, Path]:
-    """States of the first phase after the given epochs, as files; those that are missing are made by one more run of it."""
+    """States of the first phase after the given epochs, as files.
+
+    Those that are missing are made by one more run of it, from the last state before them.
+    """
     paths = {epoch: folder / f"epoch-{epoch}.pt" for epoch in epochs}
     missing = [epoch for epoch, path in paths.items() if not path.exists()]
     if not missing:
         return paths
     folder.mkdir(parents=True, exist_ok=True)
     training = Training(cell, seed, rule=Never(), resort=NoResort())
-    for epoch in range(1, max(missing) + 1):
+    known = {int(path.stem.removeprefix("epoch-")): path for path in folder.glob("epoch-*.pt")}
+    begin = max((epoch for epoch in known if epoch < min(missing)), default=0)
+    if begin:
+        training.load(torch.load(known[begin], weights_only=True))
+    for epoch in range(begin + 1, max(missing) + 1):
         training.epoch()
         if epoch in missing:
             draft = paths[epoch].with_suffix(".draft")

@@ -14,6 +14,7 @@ Trace = Sequence[tuple[float, float]]
 """Points (gradient-equivalents since the common start, loss over all the data), in order."""
 
 _LEAST_POINTS = 4  # first-phase epochs that make a trend
+_LEAST_STRETCH = 10.0  # gradient-equivalents: in fewer a convex phase does not get going
 
 
 @dataclass
@@ -30,6 +31,7 @@ class ResortMemory:
         lowest: Lowest loss since.
         steps: Steps of the convex phase since.
         returns: How often it went back.
+        returned_at: Cost at the last return; below 0 before it.
         waited: Epochs of the first phase since it last went back.
         costs: Costs of the convex phase's points, ascending, the swap the first; a policy may thin them out.
         lows: Lowest loss up to each.
@@ -45,6 +47,7 @@ class ResortMemory:
     lowest: float = 0.0
     steps: int = 0
     returns: int = 0
+    returned_at: float = -1.0
     waited: int = 0
     costs: list[float] = field(default_factory=list)
     lows: list[float] = field(default_factory=list)
@@ -57,14 +60,19 @@ class Resort(Remembering, ABC):
     Args:
         retry_after: Epochs of the first phase after which the swap rule is asked again, twice as many after each further
             return; ``None`` for never.
+        last_stretch: Share of the budget before whose end the swap rule is asked again after an earlier return, once; 0 for
+            never. It needs a budget of which that share is 10 gradient-equivalents or more.
     """
 
     Memory = ResortMemory
     memory: ResortMemory
 
-    def __init__(self, retry_after: int | None = None) -> None:
+    def __init__(self, retry_after: int | None = None, last_stretch: float = 0.0) -> None:
         super().__init__()
         self.retry_after = None if retry_after is None else arguments.count("retry_after", retry_after)
+        self.last_stretch = arguments.at_least("last_stretch", last_stretch, 0.0)
+        if last_stretch >= 1.0:
+            raise ValueError(f"last_stretch must be below 1, got {last_stretch}: it is a share of the budget")
 
     def observe_first(self, cost: float, loss: float) -> None:
         """Take in an epoch of the first phase: total cost so far and the epoch's loss."""
@@ -104,20 +112,30 @@ class Resort(Remembering, ABC):
         self.memory.steps += 1
         decision = self.judge(cost, loss, failure)
         if decision.swap:
-            self._return()
+            self._return(cost)
         elif loss < self.memory.lowest:
             self.memory.lowest = loss
         return decision
 
-    def may_swap(self) -> bool:
-        """Whether the swap rule may be asked: always before the first return, then as ``retry_after`` says."""
-        if self.memory.returns == 0:
-            return True
-        return self.retry_after is not None and self.memory.waited >= self.retry_after * 2 ** (self.memory.returns - 1)
+    def may_swap(self, cost: float, budget: float | None = None) -> bool:
+        """Whether the swap rule may be asked: before the first return, then as ``retry_after`` and ``last_stretch`` say.
 
-    def _return(self) -> None:
+        Args:
+            cost: Total cost so far.
+            budget: Planned cost of the whole run, if it is known.
+        """
+        memory = self.memory
+        if memory.returns == 0:
+            return True
+        if budget is not None and self.last_stretch * budget >= _LEAST_STRETCH:
+            begin = (1.0 - self.last_stretch) * budget
+            if memory.returned_at < begin <= cost:
+                return True
+        return self.retry_after is not None and memory.waited >= self.retry_after * 2 ** (memory.returns - 1)
+
+    def _return(self, cost: float) -> None:
         """Begin the first phase's record anew: its trend is not that of before the convex phase."""
-        self.memory = ResortMemory(returns=self.memory.returns + 1)
+        self.memory = ResortMemory(returns=self.memory.returns + 1, returned_at=cost)
 
     def _first_phase_power(self) -> float | None:
         """The power a of the first phase's fall, not below 0; ``None`` without enough epochs, or if a loss is not positive."""

@@ -22,6 +22,10 @@ with the rate :math:`r = \ln(\ell_{1/2} / \ell) / (c - c_{1/2})` of the latter h
 after going back now. A rate that holds until the end is an optimistic forecast for most methods: whoever is behind even by that
 one is to be left. The price is that a lost try may cost more than :math:`\epsilon`: what its trial costs, and what it
 promised and did not keep.
+
+**The last stretch.** Where the first phase works on mini-batches at a rate that does not fall, its noise keeps the loss above
+what is under it, and the first iterations on all the data take that away, whoever is faster in the long run. So after a
+return the swap rule is asked once more when a last share of the budget is left.
 """
 
 from __future__ import annotations
@@ -52,12 +56,21 @@ class MeasuredResort(Resort):
         spike: Loss over the lowest loss of this convex phase that sends it back at once, a factor above 1.
         retry_after: Epochs of the first phase after which the swap rule is asked again, twice as many after each further
             return; ``None`` for never. Each further try may cost as much again.
+        last_stretch: Share of the budget before whose end the swap rule is asked once more after a return; 0 for never.
     """
 
     name = "measured-resort"
 
-    def __init__(self, *, allowance: float = 0.05, trial: int = 10, spike: float = 2.0, retry_after: int | None = None) -> None:
-        super().__init__(retry_after)
+    def __init__(
+        self,
+        *,
+        allowance: float = 0.05,
+        trial: int = 10,
+        spike: float = 2.0,
+        retry_after: int | None = None,
+        last_stretch: float = 0.12,
+    ) -> None:
+        super().__init__(retry_after, last_stretch)
         self.allowance = arguments.positive("allowance", allowance)
         self.trial = arguments.count("trial", trial)
         self.spike = arguments.positive("spike", spike)

@@ -47,7 +47,7 @@ class Race(MeasuredResort):
         ours, theirs = _best_until(cost, second), _best_until(cost, first)
         back = not ours <= theirs
         if back:
-            self._return()
+            self._return(max(self.memory.first_costs, default=0.0))
         winner = "the first phase" if back else "the convex phase"
         return self.decide(
             back,

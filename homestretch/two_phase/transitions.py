@@ -33,7 +33,7 @@ def after_first_epoch(optimizer: TwoPhase, observation: Observation) -> Decision
     """Ask the swap rule, give it the probe it may want, and swap if it says so and the resort and the evidence let it."""
     optimizer.resort.observe_first(observation.cost, observation.loss)
     decision = _ask(optimizer, observation)
-    if decision.swap and optimizer.resort.may_swap():
+    if decision.swap and optimizer.resort.may_swap(observation.cost, observation.budget):
         return propose(optimizer, decision)
     return decision
 

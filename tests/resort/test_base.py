@@ -25,15 +25,42 @@ def test_retry(retry_after, waits):
     resort, found = MeasuredResort(retry_after=retry_after), []
     for _ in waits:
         epochs = 0
-        while not resort.may_swap() and epochs < 20:
+        while not resort.may_swap(150.0) and epochs < 20:
             epochs += 1
             resort.observe_first(100.0 + epochs, 1.0)
-        found.append(epochs if resort.may_swap() else None)
+        found.append(epochs if resort.may_swap(150.0) else None)
         resort.swapped(200.0, 1, loss=1.0)
         resort.observe_second(201.0, math.nan)
     assert found == waits
 
 
-def test_wrong_retry():
-    with pytest.raises(ValueError, match="retry_after"):
-        NoResort(retry_after=0)
+@pytest.mark.parametrize(
+    ("returned_at", "budget", "allowed_from"),
+    [(40.0, 100.0, 80.0), (79.0, 100.0, 80.0), (81.0, 100.0, None), (40.0, None, None)],
+)
+def test_the_last_stretch_is_tried_once(returned_at, budget, allowed_from):
+    resort = MeasuredResort(last_stretch=0.2)
+    resort.swapped(returned_at - 1.0, 1, loss=1.0)
+    assert resort.observe_second(returned_at, math.nan).swap
+    costs = [cost for cost in range(30, 101, 5) if resort.may_swap(float(cost), budget)]
+    assert costs == ([] if allowed_from is None else [c for c in range(30, 101, 5) if c >= allowed_from])
+    resort.swapped(90.0, 2, loss=1.0)
+    assert resort.observe_second(91.0, math.nan).swap
+    assert not resort.may_swap(92.0, budget)
+
+
+def test_no_last_stretch():
+    resort = MeasuredResort(last_stretch=0.0)
+    resort.swapped(20.0, 1, loss=1.0)
+    resort.observe_second(21.0, math.nan)
+    assert not resort.may_swap(99.9, 100.0)
+    assert NoResort().last_stretch == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [({"retry_after": 0}, "retry_after"), ({"last_stretch": -0.1}, "last_stretch"), ({"last_stretch": 1.0}, "last_stretch")],
+)
+def test_wrong_retry(wrong, name):
+    with pytest.raises(ValueError, match=name):
+        MeasuredResort(**wrong)

@@ -55,6 +55,16 @@ def test_checkpoints_are_states_of_that_phase_and_made_once(tmp_path, monkeypatc
     assert checkpoints(cell, 0, [5, 2], tmp_path) == {5: paths[5], 2: paths[2]}
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_later_checkpoints_go_on_from_earlier_ones(name, tmp_path):
+    cell = CELLS[name]
+    checkpoints(cell, 0, [3], tmp_path / "parts")
+    late = checkpoints(cell, 0, [7], tmp_path / "parts")[7]
+    whole = checkpoints(cell, 0, [7], tmp_path / "whole")[7]
+    late_model, whole_model = (torch.load(path, weights_only=True)["model"] for path in (late, whole))
+    assert all(torch.equal(late_model[name], value) for name, value in whole_model.items())
+
+
 def test_measuring_costs_nothing():
     training = Training(CELLS["full batch"], 0, rule=Never(), resort=NoResort())
     training.epoch()
