@@ -10,15 +10,17 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.results_io import COLUMNS, Cache, Record, parser, table_path, write_environment, write_table
+from benchmarks.results_io import COLUMNS, Cache, Record, parser, read_table, table_path, write_environment, write_table
 from benchmarks.sciml import PROBLEMS
 from benchmarks.sciml.flat import FlatProblem, TracedMeter
 from benchmarks.sciml.ours import METHODS, Limits, Method, Run, engine_version, run_own
 from benchmarks.sciml.peers import PEERS, Peer, run_peer
+from benchmarks.sciml.reading import read_traces
 from benchmarks.sciml.start import EDITION, started
 
 NAME = "sciml"
@@ -29,7 +31,7 @@ SECONDS = {"poisson-2d": 30.0, "convection": 480.0, "burgers": 600.0}
 ITERATIONS = {"burgers": 10_000}
 QUICK_PROBLEMS = ("zoo-sin-64", "poisson-2d")
 QUICK = Limits(seconds=0.7, iterations=200)
-EXTRA_COLUMNS = ("cpu_seconds", "iterations", "held_out", "start_error", "end_error", "limit_seconds", "detail")
+EXTRA_COLUMNS = ("cpu_seconds", "iterations", "held_out", "start_error", "end_error", "limit_seconds", "version", "detail")
 SETTINGS = {
     # Keeps freed memory in the process: tensors of these sizes are otherwise mapped and unmapped at every evaluation.
     "MALLOC_TRIM_THRESHOLD_": str(10**11),
@@ -92,11 +94,15 @@ def jobs(problems: Sequence[str], methods: Sequence[Method | Peer], seeds: Seque
     """Return all runs, every method once before the next seed."""
     for problem in problems:
         limits = QUICK if quick else Limits(SECONDS.get(problem, 5.0), ITERATIONS.get(problem, float("inf")))
-        size = PROBLEMS[problem](0).size
+        example = PROBLEMS[problem](0)
+        fitting = [m for m in methods if example.size <= m.largest and (example.stages or not _continues(m))]
         for seed in seeds:
-            for method in methods:
-                if size <= method.largest:
-                    yield Job(problem, seed, method, limits, 300 if quick else None)
+            for method in fitting:
+                yield Job(problem, seed, method, limits, 300 if quick else None)
+
+
+def _continues(method: Method | Peer) -> bool:
+    return isinstance(method, Method) and method.continuation
 
 
 def run(todo: Sequence[Job], cache: Cache, *, make: bool) -> list[Record]:
@@ -107,7 +113,7 @@ def run(todo: Sequence[Job], cache: Cache, *, make: bool) -> list[Record]:
             continue
         record = cache.run(job.key, lambda j=job: measure(j))
         row = {"problem": job.problem, "seed": job.seed, "library": job.method.library, "method": job.method.method}
-        rows.append({**row, "limit_seconds": job.limits.seconds, **record})
+        rows.append({**row, "limit_seconds": job.limits.seconds, "version": job.method.version, **record})
         if make:
             name = f"{job.problem} {job.seed} {job.method.library}/{job.method.method}"
             print(
@@ -116,6 +122,23 @@ def run(todo: Sequence[Job], cache: Cache, *, make: bool) -> list[Record]:
                 flush=True,
             )
     return rows
+
+
+def with_others(table: Path, rows: Sequence[Record]) -> list[Record]:
+    """Return the rows, and those of a table for runs that are not among them: another machine made these."""
+    if not table.exists():
+        return list(rows)
+    made = {_label(row) for row in rows}
+    traces = read_traces(table.with_name(f"{table.stem}-trace.parquet"))
+    others: list[Record] = [{**row, "seed": int(row["seed"])} for row in read_table(table)]
+    for row in others:
+        row["trace"] = traces[row["problem"], f"{row['library']}/{row['method']}", row["seed"]]
+    order = {problem: number for number, problem in enumerate(PROBLEMS)}
+    return sorted([*rows, *(row for row in others if _label(row) not in made)], key=lambda r: (order[r["problem"]], r["seed"]))
+
+
+def _label(row: Record) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("problem", "seed", "library", "method"))
 
 
 def write_traces(table: Any, rows: Sequence[Record]) -> None:
@@ -181,11 +204,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = run(todo, Cache(NAME), make=not options.table)
     if partial:
         return
+    if not options.quick:
+        rows = with_others(table, rows)
     write_table(table, rows, (*COLUMNS, *EXTRA_COLUMNS))
     write_traces(table, rows)
     libraries = {job.method.library for job in todo} | {"jax"}
     write_environment(table, libraries, engine=engine_version(), settings=SETTINGS)
-    print(f"wrote {table.name}: {len(rows)} of {len(todo)} runs")
+    print(f"wrote {table.name}: {len(rows)} runs, of {len(todo)} planned")
 
 
 def restart_with(settings: Mapping[str, str], module: str) -> None:

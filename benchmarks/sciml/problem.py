@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -53,6 +53,7 @@ class Problem(ABC):
         weights: the terms' weights, 1 where none is given.
         held_out: points that no method trains on; the loss there tells which of a run's points to keep.
         redraw_every: iterations of the second phase between redraws of the points, 0 for never.
+        stages: the problem in growing difficulty, itself the last; empty if there is nothing to ease.
     """
 
     name: str
@@ -61,6 +62,11 @@ class Problem(ABC):
     weights: ClassVar[Mapping[str, float]] = {}
     held_out: Points
     redraw_every: int = 0
+    stages: ClassVar[Sequence[float]] = ()
+
+    def ease(self, stage: float) -> None:
+        """Put one of ``stages`` in the place of the problem."""
+        raise NotImplementedError(f"{self.name} has no stages")
 
     @property
     @abstractmethod

@@ -19,11 +19,12 @@ with the rate :math:`r = \ln(\ell_{1/2} / \ell) / (c - c_{1/2})` of the latter h
 
 .. math:: \ell e^{-r (B - c)} \quad\text{against}\quad \ell \left(\frac{e(\ell)}{e(\ell) + B - c - \rho c}\right)^{a}
 
-after going back now. The first optimizer does not take up its pace at once: its steps and moments belong to another place, and on
-mini-batches its noise lifts the loss above that of the point it is given. It took 36, 37, 42 and 50 epochs to be back there when
-it came back after 176, 175, 170 and 213 of 300 (CIFAR-10, two transformers, four seeds): hence :math:`\rho`. Both forecasts
-err on the low side, there by 11 to 40 % for the first phase, so it goes back only where the first phase is ahead by a margin. The
-price is that a lost try may cost more than :math:`\epsilon`: what its trial costs, and what it promised and did not keep.
+after going back now. The first optimizer does not take up its pace at once: its steps and moments belong to another place, and
+on mini-batches its noise lifts the loss above that of the point it is given. It took 36, 37, 42 and 50 epochs to be back there
+when it came back after 176, 175, 170 and 213 of 300 (CIFAR-10, two transformers, four seeds): hence :math:`\rho`. Both
+forecasts err on the low side, there by 11 to 40 % for the first phase, so it goes back only where the first phase is ahead by a
+margin. The price is that a lost try may cost more than :math:`\epsilon`: what its trial costs, and what it promised and did not
+keep.
 
 **The last stretch.** Where the first phase works on mini-batches at a rate that does not fall, its noise keeps the loss above
 what is under it, and the first iterations on all the data take that away, whoever is faster in the long run. So after a

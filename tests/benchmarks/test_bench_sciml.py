@@ -7,7 +7,7 @@ import math
 import pytest
 
 from benchmarks import bench_sciml, results_io, sciml, sciml_report
-from benchmarks.results_io import COLUMNS, Cache, read_table
+from benchmarks.results_io import COLUMNS, Cache, read_table, write_table
 from benchmarks.sciml import Zoo
 from benchmarks.sciml.reading import at_iteration, error_at, median_curve, reached, read_traces
 from benchmarks.sciml.trace import Sample
@@ -74,6 +74,27 @@ def test_dense_peers_are_left_out_where_they_are_too_large() -> None:
     names = {job.method.method for job in bench_sciml.jobs(["convection"], bench_sciml.chosen(None), [0], False)}
     assert "SSBroyden" in names
     assert not names & {"BFGS", "bfgs", "LevenbergMarquardt"}
+
+
+@pytest.mark.parametrize(("problem", "has_stages"), [("convection", True), ("poisson-2d", False)])
+def test_continuation_is_for_problems_with_stages(problem, has_stages) -> None:
+    names = {job.method.method for job in bench_sciml.jobs([problem], bench_sciml.chosen(None), [0], False)}
+    assert "auto" in names
+    assert ("auto-continuation" in names) == has_stages
+
+
+def test_runs_of_another_machine_are_kept(small) -> None:
+    table = small / "results" / "sciml.tsv"
+    table.parent.mkdir(parents=True)
+    trace = [[0.1, 0.1, 1.0, 1.0, 2.0, 3.0, 4.0]]
+    labels = {"seed": 10, "library": "homestretch", "method": "auto", "trace": trace}
+    old, new = ({"problem": name, "error": error, **labels} for name, error in (("poisson-2d", 0.5), ("zoo-sin-64", 0.25)))
+    write_table(table, [old, {**new, "error": 0.75}], (*COLUMNS, *bench_sciml.EXTRA_COLUMNS))
+    bench_sciml.write_traces(table, [old, new])
+    rows = bench_sciml.with_others(table, [new])
+    assert [(row["problem"], float(row["error"])) for row in rows] == [("zoo-sin-64", 0.25), ("poisson-2d", 0.5)]
+    assert rows[1]["trace"][0] == pytest.approx(trace[0])
+    assert bench_sciml.with_others(table.with_name("none.tsv"), [new]) == [new]
 
 
 def test_verdicts_say_reached_and_not_reached(small) -> None:
