@@ -27,9 +27,9 @@ INTRODUCTION = """# Regression and physics-informed networks
 Full-batch least squares in float64, where people tune "Adam, then L-BFGS" by hand. Six fits of a function of one variable
 by one tanh layer (`zoo-TARGET-WIDTH`), Poisson's equation on the unit square, convection at speed 40, and Burgers' equation
 with points redrawn by residual every 500 iterations. Sizes are ours where they differ from the published ones: convection has
-3 layers of 50 and 2,858 residuals in place of 3 layers of 200 and 10,000 points. There `auto-continuation` begins, from the same
-warm-up at speed 40, with the equation at speed 5 and raises the speed by 2.5 whenever the loss is below 1e-5, or after 400
-iterations (a curriculum after Krishnapriyan et al., 2021); its cost and time count from the start.
+3 layers of 50 and 2,858 residuals in place of 3 layers of 200 and 10,000 points. There `auto-continuation` begins, from the
+same warm-up at speed 40, with the equation at speed 5 and raises the speed by 2.5 whenever the loss is below 1e-5, or after
+400 iterations (a curriculum after Krishnapriyan et al., 2021); its cost and time count from the start.
 
 **Same for all**: the network and its points by seed, the Adam warm-up (made once and shared), processor time as the limit
 (zoo 5 s, poisson-2d 30 s, the others as the table says), one thread, float64, and an allocator that keeps freed memory

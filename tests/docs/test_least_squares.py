@@ -25,6 +25,7 @@ def test_every_section_with_code_ran(names):
         "A whole fit",
         "The record",
         "Points that are redrawn",
+        "An equation that is too hard at once",
         "Guards",
         "Derivatives of the network",
     ]
@@ -38,6 +39,11 @@ def test_the_fit_learns_and_the_record_is_what_the_page_says(names):
     assert names["record"].extra.keys() >= {"loss/equation", "loss/border"}
     assert names["derivatives"].mode in ("taylor", "forward")
     assert names["u_xx"].shape == names["u"].shape == (40, 1)
+
+
+def test_the_wave_is_followed_to_its_last_speed(names):
+    assert names["flow"][0, 0] == 3.0
+    assert names["moving"].loss() < 0.1  # it was 0.5 at the start, and 1 to 9 more for each change of the speed by 1
 
 
 def test_points_are_redrawn_at_full_size(names):
