@@ -21,7 +21,7 @@ with the rate :math:`r = \ln(\ell_{1/2} / \ell) / (c - c_{1/2})` of the latter h
 
 after going back now. The first optimizer does not take up its pace at once: its steps and moments belong to another place, and
 on mini-batches its noise lifts the loss above that of the point it is given. It took 36, 37, 42 and 50 epochs to be back there
-when it came back after 176, 175, 170 and 213 of 300 (CIFAR-10, two transformers, four seeds): hence :math:`\rho`. Both
+when it came back after 176, 175, 170 and 213 of 300 (CIFAR-10, two transformers, four runs): hence :math:`\rho`. Both
 forecasts err on the low side, there by 11 to 40 % for the first phase, so it goes back only where the first phase is ahead by a
 margin. The price is that a lost try may cost more than :math:`\epsilon`: what its trial costs, and what it promised and did not
 keep.
