@@ -97,7 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=1, help="cells at a time")
     parser.add_argument("--size", choices=("tenth", "full"), default="tenth", help="of the image sets and of the runs")
     parser.add_argument("--device", default="cpu", help="where to train")
-    parser.add_argument("--micro-batch", type=int, default=512, help="samples in one piece of a full pass, 0 for the most")
+    parser.add_argument(
+        "--micro-batch", type=int, help="samples in one piece of a full pass, 0 for the most; else 512, or 10,000"
+    )
     parser.add_argument("--compile", action="store_true", help="compile the models, which is faster on a GPU")
     parser.add_argument("--gather", action="store_true", help="run nothing, write the results of what is finished")
     options: Any = parser.parse_args(arguments)
@@ -105,8 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     failed: list[Cell] = []
     for size in dict.fromkeys(cell.size for cell in chosen):
         if not options.gather:
-            names = ("device", "compile", "micro_batch")
-            machine = replace(Machine(), **{name: getattr(options, name) for name in names})
+            piece = (512 if options.device == "cpu" else 10_000) if options.micro_batch is None else options.micro_batch
+            machine = replace(Machine(), device=options.device, compile=options.compile, micro_batch=piece)
             part = [cell for cell in chosen if cell.size == size]
             failed += run_cells(part, machine, options.out / size, workers=options.workers, say=lambda s: print(s, flush=True))
     folders = [options.out / size for size in dict.fromkeys(cell.size for cell in chosen)]
