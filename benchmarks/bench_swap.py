@@ -2,8 +2,9 @@
 
 For each cell and seed the first phase is run once over the whole budget and recorded; rules that only look are replayed over
 the record; the convex phase is run from each distinct epoch at which something swaps. What probes or goes back runs from the
-start. Writes `benchmarks/results/swap-SCALE.tsv` (`swap.tsv` for the full scale, `swap-quick.tsv` with QUICK=1). `--report`
-makes the page and the plot under `docs/benchmarks/` from a table and runs nothing.
+start. Writes `benchmarks/results/swap-SCALE.tsv` (`swap.tsv` for the full scale, `swap-quick.tsv` with QUICK=1); problems and
+seeds that are in it and are not run now stay in it, so that a large scale can be run in parts, with `--problems` and `--seeds`.
+`--report` makes the page and the plot under `docs/benchmarks/` from a table and runs nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from benchmarks.results_io import (
     fingerprint,
     is_quick,
     parser,
+    read_table,
     table_path,
     write_environment,
     write_table,
@@ -48,7 +50,7 @@ from homestretch.paper.data import DATA_VARIABLE
 NAME = "swap"
 EDITION = 1
 """Raise it when the cells or the way of counting change, so that cached runs are made again."""
-EXTRA_COLUMNS = ("scale", "budget", "swap_epoch", "swap_share", "returns", "regret", "detail")
+EXTRA_COLUMNS = ("scale", "budget", "swap_epoch", "swap_share", "returns", "regret", "detail", "code")
 _ENGINE = ("two_phase", "swap", "objective", "paper", "resort", "trend.py", "auto.py", "cost.py")
 _CONVEX = ("descent", "directions", "searches", "line.py", "moments.py", "preconditioners.py", "vectors.py")
 
@@ -80,7 +82,7 @@ class CellRuns:
         self._states = folder / f"{scale}-{cell.name.replace('/', '-')}-{seed}-{code_version()}"
         self.first: Record = cache.run({**self._key, "run": "first phase"}, lambda: first_phase(cell, seed))
         self.labels = {"problem": cell.name, "size": self.first["parameters"], "seed": seed}
-        self.labels |= {"scale": scale, "budget": cell.budget}
+        self.labels |= {"scale": scale, "budget": cell.budget, "code": code_version()}
 
     def rows(self) -> list[Record]:
         """A row for each method."""
@@ -120,17 +122,25 @@ class CellRuns:
         return {**self.labels, "library": library, "method": method, **record, "swap_share": share}
 
 
-def run(cells: Sequence[Cell], scale: str, cache: Cache, folder: Path) -> Iterator[list[Record]]:
+def run(
+    cells: Sequence[Cell], scale: str, cache: Cache, folder: Path, seeds: Sequence[int] | None = None
+) -> Iterator[list[Record]]:
     """Yield the scored rows of all methods after each cell and seed, first seeds first; cached runs are not made again."""
     rows: list[Record] = []
     for seed in range(max((cell.seeds for cell in cells), default=0)):
         for cell in cells:
-            if seed < cell.seeds:
+            if seed < cell.seeds and (seeds is None or seed in seeds):
                 rows += CellRuns(cell, seed, scale, cache, folder).rows()
-                order = [c.name for c in cells]
-                rows.sort(key=lambda row: (order.index(row["problem"]), row["seed"]))
                 print(f"{cell.name} seed {seed}: done", flush=True)
                 yield score(rows)
+
+
+def with_others(table: Path, rows: Sequence[Record], order: Sequence[str]) -> list[Record]:
+    """Return the rows and the table's of other problems and seeds, in the order of the problems given, then of the seeds."""
+    made = {(row["problem"], row["seed"]) for row in rows}
+    known: list[Record] = [{**row, "seed": int(row["seed"])} for row in read_table(table)] if table.exists() else []
+    others = [row for row in known if (row["problem"], row["seed"]) not in made and row["problem"] in order]
+    return sorted([*rows, *others], key=lambda row: (order.index(row["problem"]), row["seed"]))
 
 
 def found_cells(scale: str, folder: Path | None, names: Sequence[str] | None) -> list[Cell]:
@@ -153,7 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = parser(__doc__, quick=None)
     flags.add_argument("--scale", choices=SCALES, default="quick" if is_quick() else os.environ.get("SCALE", "small"))
     flags.add_argument("--data-dir", type=Path, default=os.environ.get(DATA_VARIABLE), help="folder of MNIST and CIFAR-10")
-    flags.add_argument("--problems", nargs="+", metavar="NAME", help="only these; the table is not written")
+    flags.add_argument("--problems", nargs="+", metavar="NAME", help="only these")
+    flags.add_argument("--seeds", nargs="+", type=int, metavar="N", help="only these, of 0, 1, 2, ...")
     flags.add_argument("--note", default="", help="a remark on the machine for the page: that it was busy, say")
     options: Any = flags.parse_args(arguments)
     table = table_path(NAME if options.scale == "full" else f"{NAME}-{options.scale}")
@@ -164,14 +175,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     torch.set_num_threads(1)
     folder = Path(options.data_dir) if options.data_dir else None
+    order = [cell.name for cell in cells_of(options.scale, folder)]
     rows: list[Record] = []
-    for rows in run(found_cells(options.scale, folder, options.problems), options.scale, Cache(NAME), CACHE / NAME):
-        if not options.problems:
-            write_table(table, rows, (*COLUMNS, *EXTRA_COLUMNS))
-            write_environment(table, {"homestretch"}, scale=options.scale, code=code_version(), note=options.note)
-    for row in rows if options.problems else ():
-        print(f"{row['problem']:32} {row['seed']} {row['method']:14} {row['loss']:10.3g} {row['regret']:6.2f}")
-    print(f"{len(rows)} rows" if options.problems else f"wrote {table.name}: {len(rows)} rows")
+    cells = found_cells(options.scale, folder, options.problems)
+    for made in run(cells, options.scale, Cache(NAME), CACHE / NAME, options.seeds):
+        rows = with_others(table, made, order)
+        write_table(table, rows, (*COLUMNS, *EXTRA_COLUMNS))
+        write_environment(table, {"homestretch"}, scale=options.scale, note=options.note)
+    print(f"wrote {table.name}: {len(rows)} rows")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.sciml.networks import tanh_network
-from benchmarks.sciml.problem import Points, Problem, WarmUp, held_out_generator, relative_l2
+from benchmarks.sciml.problem import WarmUp, held_out_generator
+from benchmarks.sciml.regression import Regression
 
 CURVES: dict[str, Callable[[Tensor], Tensor]] = {
     "waves": lambda x: torch.cos(3.0 * math.pi * x) * torch.exp(-x),
@@ -22,7 +23,7 @@ SURFACES: dict[str, Callable[[Tensor], Tensor]] = {
 TARGETS = {**CURVES, **SURFACES}
 
 
-class Fit(Problem):
+class Fit(Regression):
     """`u(x) = target(x)` on [-1, 1]^d from `points` equidistant points (on a line) or random ones (in a square).
 
     The error is the relative L2 norm at 4,000 other random points.
@@ -43,26 +44,13 @@ class Fit(Problem):
         function = TARGETS[target]
         generator = held_out_generator(seed)
         if inputs == 1:
-            self.inputs = torch.linspace(-1, 1, points, dtype=torch.float64).unsqueeze(1)
+            places = torch.linspace(-1, 1, points, dtype=torch.float64).unsqueeze(1)
         else:
-            self.inputs = _random(points, inputs, torch.Generator().manual_seed(seed))
-        self.targets = function(self.inputs)
+            places = _random(points, inputs, torch.Generator().manual_seed(seed))
+        self.training = (places, function(places))
         others, tests = _random(1000, inputs, generator), _random(4000, inputs, generator)
         self.held_out = {"data": (others, function(others))}
-        self._tests = (tests, function(tests))
-
-    @property
-    def points(self) -> Points:
-        return {"data": (self.inputs, self.targets)}
-
-    def terms(self, module: nn.Sequential, points: Points) -> dict[str, Tensor]:
-        inputs, targets = points["data"]
-        return {"data": module(inputs) - targets}
-
-    @torch.no_grad()
-    def error(self) -> float:
-        inputs, targets = self._tests
-        return relative_l2(self.module(inputs), targets)
+        self.tests = (tests, function(tests))
 
 
 def _random(count: int, inputs: int, generator: torch.Generator) -> Tensor:

@@ -86,7 +86,7 @@ def _burgers(layers: Layers, data: Arrays) -> Any:
 def _of(problem: Problem) -> tuple[Callable[[Layers, Arrays], Any], list[torch.Tensor]]:
     match problem:
         case Zoo():
-            return _zoo, [problem.inputs, problem.targets]
+            return _zoo, list(problem.training)
         case Poisson2D():
             return _poisson, [problem.inner, problem.force, problem.border]
         case Convection():

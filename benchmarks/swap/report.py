@@ -10,6 +10,7 @@ from statistics import median
 
 from benchmarks.functions_report import markdown_table
 from benchmarks.results_io import ROOT, read_table
+from benchmarks.swap.cells import cells_of
 from benchmarks.swap.plot import draw
 
 DOCS = ROOT.parent / "docs" / "benchmarks"
@@ -145,21 +146,29 @@ def middle_and_spread(figures: Sequence[float]) -> str:
     return f"{median(figures):.2g} ({min(figures):.2g} to {max(figures):.2g})"
 
 
+def left_out(rows: Sequence[Row], scale: str) -> str:
+    """A sentence on the cells and seeds of the scale that the table does not have, where there are any."""
+    made = {(row["problem"], int(row["seed"])) for row in rows}
+    missing = {cell.name: [seed for seed in range(cell.seeds) if (cell.name, seed) not in made] for cell in cells_of(scale)}
+    parts = [f"{name} (seeds {', '.join(map(str, seeds))})" for name, seeds in missing.items() if seeds]
+    return f" Not run yet: {', '.join(parts)}." if parts else ""
+
+
 def seconds(rows: Sequence[Row]) -> str:
     """Wall time of the runs together."""
     return f"{math.fsum(float(row['seconds']) for row in rows):.0f}"
 
 
 def write_report(table: Path, folder: Path = DOCS) -> None:
-    """Write `swap.md` and `swap-regret.png` for a table into the folder; `NAME.md` for the quick one."""
+    """Write `swap.md` and `swap-regret.png` for the small table into the folder, `swap-SCALE.md` and its plot for another."""
     rows = read_table(table)
     known = json.loads(table.with_suffix(".env.json").read_text())
     versions = ", ".join(f"{name} {version}" for name, version in known["versions"].items())
-    name = "swap-quick" if known["scale"] == "quick" else "swap"
+    name = "swap" if known["scale"] == "small" else f"swap-{known['scale']}"
     seeds = sorted({len({row["seed"] for row in rows if row["problem"] == p}) for p in {row["problem"] for row in rows}})
     introduction = INTRODUCTION.format(
         scale=known["scale"],
-        scale_note=SCALE_NOTES[known["scale"]],
+        scale_note=SCALE_NOTES[known["scale"]] + left_out(rows, known["scale"]),
         scale_option="" if known["scale"] == "small" else f" SCALE={known['scale']}",
         seeds=f"Seeds a problem: {', '.join(map(str, seeds))}.",
         table=table.name,

@@ -46,6 +46,22 @@ def test_writes_a_tidy_table_resumes_and_reports(small, monkeypatch):
     assert (small / "docs" / "swap-quick-regret.png").stat().st_size > 1000
 
 
+def test_a_part_is_run_alone_and_the_rest_of_the_table_stays(small):
+    bench_swap.main(["--scale", "quick", "--problems", "zoo-sin-64"])
+    table = small / "results" / "swap-quick.tsv"
+    fit = read_table(table)
+    write_report(table, small / "docs")
+    assert "Not run yet: digits/vit-nomlp-wkewq-wvwo (seeds 0)." in (small / "docs" / "swap-quick.md").read_text()
+    bench_swap.main(["--scale", "quick", "--problems", "digits/vit-nomlp-wkewq-wvwo", "--seeds", "0"])
+    both = read_table(table)
+    assert both[: len(fit)] == fit
+    assert {row["problem"] for row in both[len(fit) :]} == {"digits/vit-nomlp-wkewq-wvwo"}
+    write_report(table, small / "docs")
+    assert "Not run yet" not in (small / "docs" / "swap-quick.md").read_text()
+    bench_swap.main(["--scale", "quick", "--seeds", "7"])
+    assert read_table(table) == both
+
+
 def test_problems_that_need_data_are_left_out_and_named(capsys, monkeypatch):
     found = bench_swap.found_cells("small", None, None)
     assert all(cell.needs is None for cell in found)
