@@ -20,8 +20,8 @@ def at_least(name: str, value: float, lowest: float) -> float:
 
 
 def count(name: str, value: int) -> int:
-    """``value``, if it is a whole number from 1."""
-    if not (math.isfinite(value) and value >= 1 and value == int(value)):
+    """``value``, if it is a whole number from 1; anything else is a wrong value, for it may have come in another's place."""
+    if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 1 and value == int(value)):
         raise ValueError(f"{name} must be a whole number, 1 or more, got {value}")
     return int(value)
 

@@ -65,11 +65,15 @@ def adam_moments(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Diagonal
         parameters: The parameters, in the order of the vectors to precondition.
 
     Returns:
-        The preconditioner, or ``None`` where some parameter has no second moment.
+        The preconditioner, or ``None`` where some parameter has no second moment. One that the optimizer has never stepped,
+        as the loss did not use it, counts as having moment zero if others have some.
     """
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     diagonal = []
     for p in parameters:
+        if id(p) in groups and optimizer.state and not optimizer.state.get(p):
+            diagonal.append(torch.zeros_like(vectors.local(p)))
+            continue
         root = moments.root_mean_square(optimizer, p, groups[id(p)]) if id(p) in groups else None
         if root is None:
             return None

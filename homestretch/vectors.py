@@ -24,6 +24,7 @@ Vector = list[Tensor]
 _SMALL = 131_072  # entries up to which a vector on the CPU is packed for an inner product
 _PIECE = 16_384  # entries up to which one is converted to float64; of a longer one so many are added in float32
 _IN_BLAS = (torch.float32, torch.float64)
+_FLOOR = 1e-25  # products below some 1e-38 are lost in float32: of a sum this small they may be a part that counts
 _CHUNK = 4096  # elements that a device without float64 adds in float32 before the host takes over
 _RANGE_OF_ALL = torch.finfo(torch.float16).max  # within it a number can be held in every dtype
 
@@ -260,7 +261,12 @@ def _host_dot(x: Tensor, y: Tensor) -> float:
         x, y = x.reshape(-1), y.reshape(-1)
     if x.dtype == torch.float64 or x.numel() <= _PIECE:
         return torch.dot(x, y).item()
-    return math.fsum(torch.dot(a, b).item() for a, b in zip(x.split(_PIECE), y.split(_PIECE), strict=True))
+    pieces = list(zip(x.split(_PIECE), y.split(_PIECE), strict=True))
+    total = math.fsum(torch.dot(a, b).item() for a, b in pieces)
+    if _FLOOR < abs(total) < math.inf:
+        return total
+    # Products of float32 numbers that are all very small or very large leave its range.
+    return math.fsum(torch.dot(a.double(), b.double()).item() for a, b in pieces)
 
 
 def _tensor_dot(x: Tensor, y: Tensor) -> Tensor:

@@ -106,3 +106,13 @@ def test_the_identity_returns_the_vector_itself():
 def test_refuses_a_diagonal_without_finite_positive_inverse(bad):
     with pytest.raises(ValueError, match="positive finite numbers"):
         Diagonal([torch.tensor([1.0, bad], dtype=torch.float64)])
+
+
+def test_a_parameter_that_was_never_stepped_counts_as_having_moment_zero():
+    used, unused = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([used, unused])
+    used.grad = torch.tensor([1.0, 2.0, 3.0])
+    optimizer.step()
+    inverse = adam_moments(optimizer, [used, unused]).inverse_diagonal
+    torch.testing.assert_close(1 / inverse[0], torch.tensor([1.0, 2.0, 3.0]), rtol=1e-4, atol=0)
+    torch.testing.assert_close(1 / inverse[1], torch.full((2,), 1e-4 * 6.0 / 5), rtol=1e-3, atol=0)

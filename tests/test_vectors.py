@@ -170,3 +170,10 @@ def test_working_eps_is_the_last_digit_of_one(dtype):
     assert torch.ones((), dtype=dtype) + eps > 1
     assert math.log2(eps) == round(math.log2(eps))
     assert torch.ones((), dtype=dtype) + eps / 4 == 1
+
+
+@pytest.mark.parametrize("scale", [1e-21, 1e21])
+def test_long_float32_products_that_leave_its_range_are_exact(scale):
+    vector = torch.linspace(1.0, 2.0, 150_000) * scale
+    exact = float(vector.double() @ vector.double())
+    assert vectors.dot([vector], [vector]) == pytest.approx(exact, rel=1e-12)

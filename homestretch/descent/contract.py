@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from homestretch.descent.stop import StopReason
 from homestretch.descent.watch import Watch
 from homestretch.directions.base import Direction, Memory
 from homestretch.errors import UnsupportedError
+from homestretch.objective.base import Function
 from homestretch.preconditioners import Preconditioner
 from homestretch.vectors import Vector
 
@@ -41,6 +43,7 @@ class TorchContract(Optimizer):
 
     def __init__(self, params: Any, *, maximize: bool) -> None:
         self._bound = False
+        self._changed = ""  # what changed since the latest record
         super().__init__(params, {"maximize": maximize})
         self.param_groups[0].setdefault(_SCALARS, _fresh_scalars())
         self._sign = -1.0 if maximize else 1.0
@@ -102,6 +105,7 @@ class TorchContract(Optimizer):
         """Forget everything: state, records of the current point, why it stopped. Settings and history stay."""
         self.state.clear()
         self.param_groups[0][_SCALARS] = _fresh_scalars()
+        self._functions.known = None
         self._bound = False
 
     # --- binding ---
@@ -109,7 +113,10 @@ class TorchContract(Optimizer):
     def _bind(self) -> None:
         """Allocate the state, once the first step (or a loaded state) asks for it."""
         parameters = self.parameters
-        if self._bound and len(parameters) == len(self.memory.parameters):
+        if self._bound and not _same(parameters, self.memory.parameters):
+            self.restart()
+            self._changed = "other parameters are trainable now: all that was learned is forgotten"
+        if self._bound:
             self._local = vectors.locals_of(parameters)
             if all(t.dtype == b.dtype for t, b in zip(self._local, self._start_buffer, strict=True)):
                 return
@@ -119,15 +126,26 @@ class TorchContract(Optimizer):
         self._local = vectors.locals_of(parameters)
         self._groups = vectors.shard_groups(parameters)
         self.memory = Memory(parameters, self.state, self.scalars)
-        inverse = self.preconditioner.inverse_diagonal
-        if inverse is not None and self.memory.get("inverse_diagonal") is None:
-            cast = [d.to(p.dtype) for d, p in zip(inverse, self._local, strict=True)]
-            self.memory.set("inverse_diagonal", cast)
+        if self.memory.get("inverse_diagonal") is None:
+            self._take_preconditioner()
         self.direction.bind(self.memory)
         self._start_buffer = vectors.clone(self._local)
         self._gradient_buffer = vectors.zeros_like(self._local)
         self._watch.forget()
         self._bound = True
+
+    def _take_preconditioner(self) -> None:
+        """Put the preconditioner into the state, in the parameters' dtype."""
+        inverse = self.preconditioner.inverse_diagonal
+        if inverse is None:
+            return
+        shapes, asked = [tuple(d.shape) for d in inverse], [tuple(p.shape) for p in self._local]
+        if shapes != asked:
+            raise ValueError(
+                f"preconditioner must have one tensor for each trainable parameter, of its shape: got shapes {shapes} for "
+                f"parameters of shapes {asked}"
+            )
+        self.memory.set("inverse_diagonal", [d.to(p.dtype) for d, p in zip(inverse, self._local, strict=True)])
 
     def _cast_state(self) -> None:
         """The parameters have another dtype: so has the state, and what the direction has learned stays."""
@@ -142,6 +160,34 @@ class TorchContract(Optimizer):
             raise UnsupportedError(
                 "GradScaler cannot drive a line search: it scales one backward pass a step, a search makes several. Use bf16 "
                 "autocast (no scaler needed) or float32 for the convex phase, and call optimizer.step(closure) yourself"
+            )
+
+    def _function(self, closure: Any) -> Function:
+        """What the user handed to ``step``, as a function.
+
+        Raises:
+            TypeError: If it cannot be called.
+            UnsupportedError: If it is an objective over other parameters than ours: these would never move.
+        """
+        known = self._functions.known
+        function = self._functions.of(closure, list(self.memory.parameters))
+        if closure is not known:
+            covered = getattr(closure, "parameters", None)
+            owned = {id(p) for p in covered} if isinstance(covered, (list, tuple)) else None
+            missing = [p for p in self.memory.parameters if owned is not None and id(p) not in owned]
+            if missing:
+                raise UnsupportedError(
+                    f"{self._name(missing[0])} is the optimizer's, but not one of the parameters of {type(closure).__name__} "
+                    f"({len(missing)} of {len(self.memory.parameters)} are not): register it on the module that the objective "
+                    "was made with, make the objective anew if it was frozen then, or leave it out of the optimizer"
+                )
+        return function
+
+    def _refuse_no_gradient(self) -> None:
+        if all(p.grad is None for p in self.memory.parameters):
+            raise UnsupportedError(
+                "no parameter has a gradient after the closure was called: it must call loss.backward(), on a loss that "
+                "depends on the optimizer's parameters"
             )
 
     def _gradient(self) -> Vector:
@@ -171,6 +217,10 @@ class TorchContract(Optimizer):
                     names = group.get("param_names")
                     return f"parameter {names[i] if names else i} of shape {tuple(p.shape)}"
         return "a parameter"
+
+
+def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
 
 def _check_parameter(p: Tensor) -> None:

@@ -33,7 +33,6 @@ class CurrentPoint(TorchContract):
 
     def __init__(self, params: Any, *, rounding: float | None, maximize: bool) -> None:
         self._rounding = rounding
-        self._changed = ""  # what changed since the latest record
         super().__init__(params, maximize=maximize)
 
     # --- the current point ---
@@ -56,6 +55,7 @@ class CurrentPoint(TorchContract):
             self.scalars["rounding"] = allowance(dtype or self._local[0].dtype)
         else:
             loss = function()
+        self._refuse_no_gradient()
         gradient_norm = vectors.norm(self._gradient(), self._groups)
         if not (math.isfinite(float(loss)) and math.isfinite(gradient_norm)):
             raise NonFiniteError(

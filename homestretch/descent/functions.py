@@ -23,7 +23,7 @@ class Functions:
     def __init__(self, *, maximize: bool) -> None:
         self._maximize = maximize
         self._closure: ClosureFunction | None = None
-        self._known: Function | None = None  # telling what a closure is takes longer than it should in every iteration
+        self.known: Function | None = None  # telling what a closure is takes longer than it should in every iteration
         self.cheap_loss = False
 
     def of(self, closure: Callable[[], Any], parameters: list[Tensor]) -> Function:
@@ -34,8 +34,8 @@ class Functions:
         Raises:
             TypeError: If it cannot be called.
         """
-        if closure is self._known or isinstance(closure, Function):
-            self._known = closure
+        if closure is self.known or isinstance(closure, Function):
+            self.known = closure
             # A closure inside another function still has no forward pass of its own.
             self.cheap_loss = bool(getattr(closure, "cheap_loss", True))
             function: Function = closure

@@ -23,7 +23,7 @@ class Limits:
         seconds: Stop after this much wall time.
 
     Raises:
-        ValueError: If a number is negative.
+        ValueError: If a number is negative, or the target is none.
     """
 
     def __init__(
@@ -31,6 +31,8 @@ class Limits:
     ) -> None:
         for name, value in (("gradient_tolerance", gradient_tolerance), ("budget", budget), ("seconds", seconds)):
             refuse_negative(name, value)
+        if target_loss is not None and math.isnan(target_loss):
+            raise ValueError("target_loss must be a number, got nan")
         self.gradient_tolerance = gradient_tolerance
         self.target_loss = target_loss
         self.budget = budget

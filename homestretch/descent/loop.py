@@ -36,7 +36,7 @@ class Descent(CurrentPoint):
     at the accepted point.
 
     The function must be the same at every call. If it changed, call :meth:`renew`. Parameters changed by others between
-    steps are noticed by their tensor versions.
+    steps are noticed by their tensor versions; what writes into ``p.data`` in place raises none: call :meth:`renew` then too.
 
     Args:
         params: Parameters, groups of them or named parameters, as for any torch optimizer.
@@ -52,7 +52,8 @@ class Descent(CurrentPoint):
         maximize: Maximise the function.
 
     Raises:
-        ValueError: If a number is out of range.
+        TypeError: If ``search`` is not a line search.
+        ValueError: If a number is out of range, or the preconditioner does not fit the parameters.
         NonFiniteError: At the first step, if loss or gradient are not finite at the start.
     """
 
@@ -71,6 +72,8 @@ class Descent(CurrentPoint):
         maximize: bool = False,
     ) -> None:
         refuse_negative("rounding", rounding)
+        if isinstance(search, type) or not callable(search):
+            raise TypeError(f"search must be a line search such as HagerZhang() or StrongWolfe(), got {search!r}")
         self.limits = Limits(
             gradient_tolerance=gradient_tolerance,
             target_loss=None if target_loss is None else (-target_loss if maximize else target_loss),
@@ -98,7 +101,7 @@ class Descent(CurrentPoint):
         self._bind()
         if closure is None:
             return None
-        function = self._functions.of(closure, self.parameters)
+        function = self._function(closure)
         started, spent = time.perf_counter(), function.meter.gradient_equivalents
         purse = self.limits.purse(self.scalars, function.meter)
         if self.stop_reason is None:
@@ -120,7 +123,7 @@ class Descent(CurrentPoint):
         """The loss at the current point; the next :meth:`step` uses it, so that it costs nothing more."""
         self._refuse_scaler()
         self._bind()
-        function = self._functions.of(closure, self.parameters)
+        function = self._function(closure)
         spent = function.meter.gradient_equivalents
         self._current(function)
         self.scalars["spent"] = float(self.scalars["spent"]) + function.meter.gradient_equivalents - spent
@@ -148,7 +151,8 @@ class Descent(CurrentPoint):
             return f"{type(first).__name__} keeps no second moments: no preconditioner"
         self.preconditioner = found
         if self._bound:
-            self.memory.set("inverse_diagonal", found.inverse_diagonal or [])
+            self._take_preconditioner()
+            self.direction.reset()  # what it has learned stands on the old one
         return f"preconditioner diag(sqrt(v) + eps) from {type(first).__name__}'s second moments"
 
     def renew(self) -> None:

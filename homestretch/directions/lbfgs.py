@@ -19,7 +19,7 @@ import math
 import torch
 from torch import Tensor
 
-from homestretch import vectors
+from homestretch import arguments, vectors
 from homestretch.blocks import Blocks
 from homestretch.directions.base import Memory, Point, Proposal, Step
 from homestretch.directions.conjugate_gradient import initial_step
@@ -43,9 +43,7 @@ class LBFGSDirection:
     name = "lbfgs"
 
     def __init__(self, memory: int = 50) -> None:
-        if memory < 1:
-            raise ValueError(f"memory must be a positive number of pairs, got {memory}")
-        self._size = memory
+        self._size = arguments.count("memory", memory)
 
     def bind(self, memory: Memory) -> None:
         """Allocate the stacked pairs, or take over loaded ones. The memory holds views of them, a stack for each parameter.
@@ -88,7 +86,7 @@ class LBFGSDirection:
         py = apply(self._inverse(point), y)
         direction = self._blocks.pack(step.direction)
         dy, dd, yy = point.dots((direction, y), (direction, direction), (y, y))
-        if not _COSINE * vectors.working_eps(y[0].dtype) * math.sqrt(dd * yy) < dy < math.inf:
+        if not (yy > 0.0 and _COSINE * vectors.working_eps(y[0].dtype) * math.sqrt(dd * yy) < dy < math.inf):
             return  # a cosine has no units: sy / yy would tell pairs apart by the scale of the loss
         slot = self._make_room()
         for i in range(len(y)):

@@ -12,6 +12,8 @@ Geodesic acceleration adds half the step's second-order correction :math:`-(J^T 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from homestretch import vectors
 from homestretch.directions.alignment import Order, residuals_of, said
 from homestretch.directions.base import Memory, Point, Proposal, Step
 from homestretch.directions.damped_solvers import DampedSolver, Piece, make_solver
+from homestretch.errors import NonFiniteError
 from homestretch.objective.base import Residuals
 from homestretch.objective.products.swapping import moved
 from homestretch.vectors import Vector
@@ -166,6 +169,11 @@ class _Model:
         damping = max(damping, self.solver.floor * self.largest)
         while not self.solver.factor(damping, self.scale):
             damping *= 10.0
+            if not math.isfinite(damping):
+                raise NonFiniteError(
+                    f"the normal equations overflow or are not finite in {self.scale.dtype}, whatever the damping (largest "
+                    f"scaled diagonal {self.largest:.3g}): bring the residuals to a smaller scale or use float64"
+                )
         return damping
 
     def vector(self, packed: Tensor) -> Vector:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, Subset
 
 _DEFAULT_BATCH = 512  # the source's mini-batch (Hrycej et al. 2025)
 
@@ -120,6 +120,7 @@ def as_batches(data: Any, *, batch_size: int | None, micro_batch: int | None) ->
         if value is not None and value < 1:
             raise ValueError(f"{name} must be a positive number of samples, got {value}")
     if isinstance(data, DataLoader):
+        _refuse_selection(data)
         size = batch_size or data.batch_size or _DEFAULT_BATCH
         kept = {k: getattr(data, k) for k in ("collate_fn", "num_workers", "pin_memory", "worker_init_fn")}
         return DatasetBatches(data.dataset, size, micro_batch or size, kept)
@@ -131,6 +132,27 @@ def as_batches(data: Any, *, batch_size: int | None, micro_batch: int | None) ->
     if isinstance(data, (tuple, list)) and data and all(isinstance(t, Tensor) for t in data):
         return TensorBatches(tuple(data), size, micro_batch or size)
     raise TypeError(f"data must be a pair of tensors, a map-style Dataset or a DataLoader, got {type(data).__name__}")
+
+
+def _refuse_selection(loader: DataLoader[Any]) -> None:
+    """Only what a loader does to every sample alike can be taken over; its choice of samples would silently be lost.
+
+    Raises:
+        ValueError: If it chooses, weights or groups the samples by a sampler of its own.
+    """
+    if isinstance(loader.dataset, IterableDataset):
+        return  # refused with the data set
+    plain = type(loader.sampler) is SequentialSampler or (
+        type(loader.sampler) is RandomSampler
+        and not loader.sampler.replacement
+        and loader.sampler.num_samples == len(loader.sampler.data_source)
+    )
+    if type(loader.batch_sampler) is not BatchSampler or not plain:
+        found = loader.sampler if type(loader.batch_sampler) is BatchSampler else loader.batch_sampler
+        raise ValueError(
+            f"data: the DataLoader chooses its samples by {type(found).__name__}, which full passes do not know: give the "
+            "samples that shall count as torch.utils.data.Subset(dataset, indices), with default sampling and a batch size"
+        )
 
 
 def permutation(count: int, seed: int, epoch: int) -> Tensor:

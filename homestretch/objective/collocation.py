@@ -54,6 +54,7 @@ class Collocation(ResidualProducts):
         self._rules = _rules(redraw, points)
         self.draws = dict.fromkeys(self._rules, 0)
         self.seed = seed
+        self._replaced = False  # whether points were given in place of those at the start
         self._residuals = 0  # at the latest evaluation
         self._begun = 0  # iterations begun
         self._seen = Recent()
@@ -87,7 +88,7 @@ class Collocation(ResidualProducts):
         if self.points is None:
             raise ValueError("points cannot be redrawn: the residual function was given none, so it holds them itself")
         if points is not None:
-            self.points = points
+            self.points, self._replaced = points, True
             self.changed("other points")
         elif self._rules:
             self._draw_all(self._rules)
@@ -217,12 +218,14 @@ class Collocation(ResidualProducts):
     # --- state ---
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed fit needs beside the model and the optimizer: points drawn, counts, held-out record."""
+        """What a resumed fit needs beside the model and the optimizer: points drawn or given, counts, held-out record."""
+        drawn = {name: self.points[name] if name else self.points for name, n in self.draws.items() if n}
         return {
             "version": self.version,
             "begun": self._begun,
             "draws": dict(self.draws),
-            "points": {name: self.points[name] if name else self.points for name, n in self.draws.items() if n},
+            "points": drawn,
+            "replaced": self.points if self._replaced else None,
             "held_out": self._watch.state_dict() if self._watch is not None else None,
         }
 
@@ -235,6 +238,9 @@ class Collocation(ResidualProducts):
         if state["draws"].keys() != self._rules.keys() or (state["held_out"] is None) != (self._watch is None):
             raise ValueError("the state is of an objective with other redraw rules or another held_out: make it the same way")
         self.version, self._begun, self.draws = int(state["version"]), int(state["begun"]), dict(state["draws"])
+        self._replaced = state["replaced"] is not None
+        if self._replaced:
+            self.points = state["replaced"]
         for name, points in state["points"].items():
             self.points = {**self.points, name: points} if name else points
         if self._watch is not None:

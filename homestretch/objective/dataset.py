@@ -8,6 +8,7 @@ The loss is added up in float64; the gradient is accumulated by autograd in the 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -17,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from homestretch.cost import CostMeter
+from homestretch.errors import HomestretchWarning
 from homestretch.objective.batches import Batches, as_batches
 from homestretch.objective.determinism import refuse_random
 from homestretch.objective.minibatch import MiniBatch
@@ -38,9 +40,12 @@ class Objective(DatasetProducts):
 
     Args:
         model: The model; its trainable parameters are what is optimised.
-        loss: ``loss(outputs, targets)``, the mean over the batch as a 0-d tensor (torch's default reduction).
+        loss: ``loss(outputs, targets)``, the mean over the samples of the batch as a 0-d tensor (torch's default reduction).
+            A loss that divides by anything else, as class weights and ``ignore_index`` do, makes the function depend on
+            ``micro_batch``: write it as ``(weight[targets] * loss(..., reduction="none")).mean()``.
         data: A pair of tensors ``(inputs, targets)``, a map-style ``Dataset`` of such pairs, or a ``DataLoader``
-            (whose data set, collation and batch size are used; shuffling and ``drop_last`` do not apply to full passes).
+            (whose data set, collation and batch size are used; shuffling and ``drop_last`` do not apply to full passes; one
+            with a sampler of its own is refused).
         batch_size: Samples in a mini-batch of the first phase.
         micro_batch: Samples in one piece of a full pass, which bounds its memory; ``batch_size`` if not given.
         seed: Decides the order of mini-batches, together with the epoch's number and nothing else.
@@ -56,7 +61,8 @@ class Objective(DatasetProducts):
         meter: Where the cost is counted; a new one if not given.
 
     Raises:
-        ValueError: If the data are empty, sizes disagree or a size is not positive.
+        ValueError: If the data are empty, sizes disagree or a size is not positive, a ``DataLoader`` chooses its samples, or
+            the loss sums over a batch.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Objective(DatasetProducts):
         for name, value, known in (("mode", mode, MODES), ("dropout", dropout, DROPOUTS)):
             if value not in known:
                 raise ValueError(f"{name} must be one of {known}, got {value!r}")
+        _check_reduction(loss)
         if growth is not None and group is not None:
             raise ValueError("growth: data that are spread over a process group cannot grow, a part would be of one rank's own")
         self.model = model
@@ -222,6 +229,20 @@ class Objective(DatasetProducts):
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
             dist.all_reduce(p.grad, group=self._group)
+
+
+def _check_reduction(loss: Loss) -> None:
+    """A sum over a batch is not the mean that batches are put together by; a mean with weights only nearly is."""
+    name, reduction = type(loss).__name__, getattr(loss, "reduction", "mean")
+    if isinstance(loss, nn.Module) and reduction != "mean":
+        raise ValueError(f"loss must be the mean over the batch, got {name} with reduction={reduction!r}: use reduction='mean'")
+    if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and loss.weight is not None:
+        warnings.warn(
+            f"{name} with class weights divides by the weights of each micro-batch: the function depends on micro_batch. For "
+            "the exact one use lambda o, t: (weight[t] * cross_entropy(o, t, reduction='none')).mean()",
+            HomestretchWarning,
+            stacklevel=3,
+        )
 
 
 def _pair(model: nn.Module, batch: Any) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -156,6 +157,19 @@ class LeastSquares(Collocation):
             self._watch.restart()
         self.changed("other weights")
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed fit needs beside the model and the optimizer: weights, points drawn or given, counts."""
+        return {**super().state_dict(), "weights": dict(self._weights)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`'s result, in an objective made with the same arguments.
+
+        Raises:
+            ValueError: If that one has other rules.
+        """
+        super().load_state_dict(state)
+        self._weights = dict(state["weights"])
+
     def minibatches(self, epoch: int) -> Iterator[LeastSquares]:
         """The closures of one epoch: only this one, as all residuals are one batch; points that are due are drawn first."""
         self.advance()
@@ -195,10 +209,15 @@ class LeastSquares(Collocation):
     def evaluate(self, points: Points) -> dict[str, Tensor]:
         """The residuals of each term at ``points``, neither weighted nor scaled."""
         found = self._function() if points is None else self._function(self.model, points)
-        if isinstance(found, Tensor):
-            return {_SINGLE: found}
-        if isinstance(found, dict) and found and all(isinstance(r, Tensor) for r in found.values()):
-            return found
+        terms = {_SINGLE: found} if isinstance(found, Tensor) else found
+        if isinstance(terms, dict) and terms and all(isinstance(r, Tensor) for r in terms.values()):
+            for name, r in terms.items():
+                if not r.is_floating_point():
+                    raise TypeError(
+                        f"residuals must be real floating-point tensors, got {name!r} of {r.dtype}: of a complex one return "
+                        "torch.view_as_real, which has the same sum of squares"
+                    )
+            return terms
         raise TypeError(
             f"residuals {describe(self._function)} must return a tensor or a dictionary of tensors by name, got "
             f"{type(found).__name__}"

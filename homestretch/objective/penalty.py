@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,10 +19,11 @@ from torch import Tensor
 from torch.optim import ASGD, Optimizer
 
 from homestretch import vectors
-from homestretch.objective.base import Function
+from homestretch.objective.base import Function, GaussNewtonProducts, HessianProducts
 from homestretch.objective.living import Recent, Wrapped
 
 Group = dict[str, Any]
+Product = Callable[[list[Tensor]], list[Tensor]]
 
 # Optimizers whose weight decay is decoupled from the gradient (Loshchilov and Hutter, 2019) and whose groups do not say so
 _DECOUPLED = ("AdamW", "Adafactor", "Muon", "SOAP", "AdamWScheduleFree", "RAdamScheduleFree")
@@ -44,6 +46,11 @@ class Penalized(Wrapped):
         self._parameters = list(parameters)
         self._decays = list(decays)
         self._seen = Recent()
+        # Products only where the function inside has them: whoever minimises asks for their presence.
+        if isinstance(function, HessianProducts):
+            self.hessian_product = partial(self._decayed, function.hessian_product)
+        if isinstance(function, GaussNewtonProducts):
+            self.gauss_newton_product = partial(self._decayed, function.gauss_newton_product)
 
     @property
     def cheap_loss(self) -> bool:
@@ -79,20 +86,11 @@ class Penalized(Wrapped):
         found = self._seen.at(loss)
         return math.nan if found is None else found
 
-    def hessian_product(self, vector: list[Tensor]) -> list[Tensor]:
-        """The function's Hessian product plus the decay times the vector."""
-        product = self.function.hessian_product(vector)  # type: ignore[attr-defined]
-        return self._with_decay(product, vector)
-
-    def gauss_newton_product(self, vector: list[Tensor]) -> list[Tensor]:
-        """The function's Gauss-Newton product plus the decay times the vector: the penalty is convex."""
-        product = self.function.gauss_newton_product(vector)  # type: ignore[attr-defined]
-        return self._with_decay(product, vector)
-
-    def _with_decay(self, product: list[Tensor], vector: list[Tensor]) -> list[Tensor]:
+    def _decayed(self, product: Product, vector: list[Tensor]) -> list[Tensor]:
+        """A product with the matrix of the function inside, plus the decay times the vector: the penalty is quadratic."""
         decay = {id(p): d for p, d in zip(self._parameters, self._decays, strict=True)}
         owners = [p for p in getattr(self.function, "parameters", self._parameters) if p.requires_grad]
-        return [h.add(v, alpha=decay.get(id(p), 0.0)) for p, h, v in zip(owners, product, vector, strict=True)]
+        return [h.add(v, alpha=decay.get(id(p), 0.0)) for p, h, v in zip(owners, product(vector), vector, strict=True)]
 
     def _total(self, loss: float) -> float:
         total = loss + self._penalty()

@@ -169,7 +169,7 @@ class ResidualRefinement(Redraw):
             chosen = found.topk(add).indices.cpu()
         else:
             chosen = _sample(_odds(found, self.power, self.floor), add, generator)
-        return _zipped(points, _take(pool, chosen), lambda a, b: torch.cat([a, b]))
+        return _zipped(points, _take(pool, chosen), lambda a, b: _leaf(torch.cat([a, b]), a))
 
 
 def draw_generator(seed: int, number: int, place: int) -> torch.Generator:
@@ -206,12 +206,17 @@ def _count(points: Points) -> int:
 
 
 def _take(points: Points, chosen: Tensor) -> Points:
-    return over(points, lambda t: t[chosen.to(t.device)])
+    return over(points, lambda t: _leaf(t[chosen.to(t.device)], t))
 
 
 def _like(points: Points, known: Points) -> Points:
-    """Drawn points with the dtype and the device of those that they replace."""
-    return _zipped(points, known, lambda new, old: new.to(old.device, old.dtype))
+    """Drawn points with the dtype and the device of those that they replace, differentiable if those are."""
+    return _zipped(points, known, lambda new, old: _leaf(new.to(old.device, old.dtype), old))
+
+
+def _leaf(new: Tensor, old: Tensor) -> Tensor:
+    """Points apart from the graph that they came from; residual functions may ask for derivatives in them."""
+    return new.detach().requires_grad_(old.requires_grad)
 
 
 def _zipped(one: Points, other: Points, function: Callable[[Tensor, Tensor], Tensor]) -> Points:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.nn.functional import mse_loss
 
-from homestretch import LBFGS, ConjugateGradient, Diagonal, GaussNewtonCG, NewtonCG, Objective, SelfScaledBroyden
+from homestretch import LBFGS, ConjugateGradient, Diagonal, GaussNewtonCG, NewtonCG, Objective, SelfScaledBroyden, StrongWolfe
 from homestretch.errors import UnsupportedError
 
 METHODS = {"cg": ConjugateGradient, "lbfgs": lambda p: LBFGS(p, memory=4)}
@@ -272,3 +272,76 @@ def test_a_loss_that_does_not_use_every_parameter():
     optimizer.minimize(closure, 10)
     torch.testing.assert_close(used.detach(), torch.full((2,), 2.0, dtype=torch.float64))
     assert torch.equal(unused, torch.ones(2, dtype=torch.float64))
+
+
+def test_an_objective_over_other_parameters_is_refused():
+    """They would have no gradient from it and never move."""
+    model, unknown = network(), nn.Parameter(torch.ones((), dtype=torch.float64))
+    optimizer = LBFGS([*model.parameters(), unknown])
+    with pytest.raises(UnsupportedError, match=r"parameter 4 of shape \(\).*not one of the parameters of Objective \(1 of 5"):
+        optimizer.step(Objective(model, mse_loss, data()))
+
+
+def test_a_closure_without_backward_is_refused():
+    model = network()
+    objective = Objective(model, mse_loss, data())
+    with pytest.raises(UnsupportedError, match=r"must call loss.backward\(\)"):
+        LBFGS(model.parameters()).step(lambda: torch.tensor(objective.loss()))
+
+
+def test_other_trainable_parameters_of_the_same_number_are_noticed():
+    model, inputs = network(), data()
+    layers = model[0], model[2]
+    for p in (*layers[0].parameters(), *layers[1].parameters()):
+        p.requires_grad_(p in set(layers[0].parameters()))
+    optimizer = LBFGS(model.parameters())
+    train(model, optimizer, 3)
+    for p in model.parameters():
+        p.requires_grad_(not p.requires_grad)
+    before = [p.detach().clone() for p in layers[1].parameters()]
+    train(model, optimizer, 2, Objective(model, mse_loss, inputs))
+    assert all(not torch.equal(p, b) for p, b in zip(layers[1].parameters(), before, strict=True))
+    assert "other parameters are trainable now" in optimizer.history[3].changed
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_parameters_given_other_data_are_noticed(method):
+    model = network()
+    objective = Objective(model, mse_loss, data())
+    optimizer = METHODS[method](model.parameters())
+    train(model, optimizer, 3, objective)
+    torch.nn.utils.vector_to_parameters(parameters_of(model) + 0.5, model.parameters())
+    assert optimizer.evaluate(objective) == objective.loss()
+    train(model, optimizer, 1, objective)
+    assert "the parameters were changed between steps" in optimizer.history[-1].changed
+
+
+@pytest.mark.parametrize("shapes", [[(6, 3)], [(6, 3), (6,), (2, 6), (1,)]])
+def test_a_preconditioner_of_other_shapes_is_refused(shapes):
+    model = network()
+    optimizer = ConjugateGradient(model.parameters(), preconditioner=Diagonal([torch.ones(shape) for shape in shapes]))
+    with pytest.raises(ValueError, match="preconditioner must have one tensor for each trainable parameter"):
+        train(model, optimizer, 1)
+
+
+def test_a_preconditioner_taken_over_late_starts_the_method_afresh():
+    """Two steps after, the direction is that of the same method started at that point."""
+    model, other = network(), network()
+    adam = torch.optim.Adam(model.parameters())
+    objective = Objective(model, mse_loss, data())
+    objective()
+    adam.step()
+    late = LBFGS(model.parameters())
+    train(model, late, 3, objective)
+    assert "Adam" in late.adopt(adam)
+    other.load_state_dict(model.state_dict())
+    early = LBFGS(other.parameters(), preconditioner=Diagonal([1 / d for d in late.memory.get("inverse_diagonal")]))
+    train(model, late, 2, objective)
+    train(other, early, 2)
+    torch.testing.assert_close(parameters_of(model), parameters_of(other), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("search", [StrongWolfe, 3])
+def test_what_is_no_search_is_refused(search):
+    with pytest.raises(TypeError, match="search must be a line search"):
+        LBFGS(network().parameters(), search=search)

@@ -147,3 +147,8 @@ def test_a_purse_sets_aside_what_is_still_to_be_paid():
 def test_what_cannot_climb_refuses_to(method):
     with pytest.raises(ValueError, match=r"maximize: .* NewtonCG or LBFGS"):
         method([nn.Parameter(torch.zeros(2))], maximize=True)
+
+
+def test_a_target_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="target_loss must be a number, got nan"):
+        LBFGS([torch.nn.Parameter(torch.ones(1))], target_loss=float("nan"))

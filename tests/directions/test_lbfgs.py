@@ -191,5 +191,5 @@ def test_needs_about_as_many_evaluations_as_scipys(start):
 
 @pytest.mark.parametrize("memory", [0, -3])
 def test_refuses_a_memory_of_nothing(memory):
-    with pytest.raises(ValueError, match="memory must be a positive number of pairs"):
+    with pytest.raises(ValueError, match="memory must be a whole number"):
         LBFGSDirection(memory)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import least_squares
+from torch import nn
 
 from homestretch import LeastSquares, LevenbergMarquardt, vectors
 from homestretch.directions.levenberg_marquardt import LevenbergMarquardtDirection
-from homestretch.errors import UnsupportedError
+from homestretch.errors import NonFiniteError, UnsupportedError
 from tests.directions.problems import regression
 
 
@@ -208,3 +209,11 @@ def test_reset_forgets():
     assert optimizer.scalars["damping"] == 0.0
     optimizer.step(f)
     assert optimizer.scalars["damping"] > 0.0
+
+
+@pytest.mark.timeout(60)
+def test_normal_equations_out_of_range_end_with_an_error():
+    p = nn.Parameter(torch.ones(2))
+    f = LeastSquares(lambda: 1e25 * p, [p])
+    with pytest.raises(NonFiniteError):
+        LevenbergMarquardt([p]).step(f)

@@ -216,3 +216,15 @@ def test_fit_takes_it_and_stops_at_the_held_out_residual():
         fit(net, f, (torch.zeros(2), torch.zeros(2)), epochs=1)
     with pytest.raises(ValueError, match="model must be"):
         fit(nn.Linear(2, 1), f, epochs=1)
+
+
+def test_weights_and_points_given_later_are_part_of_the_state():
+    net, f = problem()
+    LBFGS(net.parameters()).minimize(f, 5)  # one set of points has been drawn
+    f.redraw({"equation": SQUARE(9, torch.Generator().manual_seed(7)), "border": f.points["border"][:5]})
+    f.reweight({"border": 100.0})
+    _, again = problem()
+    again.model.load_state_dict(net.state_dict())
+    again.load_state_dict(f.state_dict())
+    assert again.version == f.version
+    assert again.loss() == f.loss()

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SubsetRandomSampler, TensorDataset
 
-from homestretch.errors import NondeterministicLossError
+from homestretch.errors import HomestretchWarning, NondeterministicLossError
 from homestretch.objective import Function, Objective
 
 
@@ -179,3 +179,32 @@ def test_a_frozen_model_is_refused():
     model = network().requires_grad_(False)
     with pytest.raises(ValueError, match="no trainable parameters"):
         Objective(model, mse_loss, samples())
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"sampler": SubsetRandomSampler(range(5))},
+        {"sampler": RandomSampler(range(9), replacement=True)},
+        {"sampler": RandomSampler(range(9), num_samples=4)},
+        {"batch_sampler": [[0, 1], [2]]},
+        {"batch_size": None},
+    ],
+)
+def test_a_loader_that_chooses_its_samples_is_refused(choice):
+    """Its validation samples would silently be fitted."""
+    loader = DataLoader(TensorDataset(*samples(9)), **choice)
+    with pytest.raises(ValueError, match=r"the DataLoader chooses its samples by .*Subset\(dataset"):
+        Objective(network(), mse_loss, loader)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_a_loss_module_that_is_no_mean_is_refused(reduction):
+    with pytest.raises(ValueError, match=f"got MSELoss with reduction='{reduction}'"):
+        Objective(network(), nn.MSELoss(reduction=reduction), samples(9))
+
+
+@pytest.mark.parametrize("kind", [nn.CrossEntropyLoss, nn.NLLLoss])
+def test_class_weights_are_warned_of(kind):
+    with pytest.warns(HomestretchWarning, match="depends on micro_batch"):
+        Objective(network(), kind(weight=torch.ones(2)), samples(9))

@@ -235,3 +235,10 @@ def test_dense_jacobians_need_one_kind_of_parameter():
     sharded.to_local = lambda: None
     with pytest.raises(UnsupportedError, match="LBFGS"):
         LeastSquares(lambda: sharded * 1.0, [sharded]).jacobian()
+
+
+@pytest.mark.parametrize("dtype", [torch.complex128, torch.int64])
+def test_residuals_that_are_not_real_are_refused(dtype):
+    f = LeastSquares(lambda model, x: {"wave": model(x).to(dtype)}, network(), points()["equation"])
+    with pytest.raises(TypeError, match="residuals must be real floating-point tensors, got 'wave' of torch"):
+        f()

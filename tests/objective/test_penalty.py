@@ -7,9 +7,10 @@ import torch
 from torch import nn, optim
 from torch.nn.functional import mse_loss
 
-from homestretch import LBFGS
+from homestretch import LBFGS, NewtonCG
 from homestretch.line import SearchResult, SearchStatus
 from homestretch.objective import ClosureFunction, Objective
+from homestretch.objective.base import GaussNewtonProducts, HessianProducts
 from homestretch.objective.penalty import Penalized, coupled_decays, decoupled_decays
 
 DECAY = 0.1
@@ -153,3 +154,18 @@ def test_the_gradient_of_an_accepted_point_contains_the_penalty_of_a_closure():
 
     LBFGS([p], search=looks_further).step(Penalized(ClosureFunction(closure, [p]), [p], [0.5]))
     torch.testing.assert_close(p.grad, 1.5 * p.detach(), rtol=0, atol=1e-15)
+
+
+def test_there_are_no_products_where_the_function_inside_has_none():
+    p = nn.Parameter(torch.tensor([2.0, 1.0], dtype=torch.float64))
+
+    def closure():
+        loss = (p**4).sum()
+        loss.backward()
+        return loss
+
+    function = Penalized(ClosureFunction(closure, [p]), [p], [0.5])
+    assert not isinstance(function, (HessianProducts, GaussNewtonProducts))
+    optimizer = NewtonCG([p])
+    optimizer.minimize(function, 20)
+    assert float(p.detach().abs().max()) < 1e-3

@@ -120,3 +120,12 @@ def test_a_residual_of_zero_everywhere_draws_evenly_and_nan_is_refused():
 def test_wrong_settings_are_refused(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+@pytest.mark.parametrize("rule", [UniformRedraw(SQUARE, 5), ResidualRedraw(SQUARE, 5), ResidualRefinement(SQUARE, 5, add=7)])
+@pytest.mark.parametrize("differentiable", [True, False])
+def test_drawn_points_are_differentiable_if_the_old_ones_are(rule, differentiable):
+    old = points().requires_grad_(differentiable)
+    drawn = rule.draw(old, in_a_corner, draw_generator(0, 1, 0))
+    assert drawn.requires_grad is differentiable
+    assert drawn.is_leaf

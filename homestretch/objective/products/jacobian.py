@@ -56,9 +56,10 @@ def by_columns(residuals: Callable[[], Tensor], parameters: Sequence[Tensor], co
                 seeds = torch.zeros(last - first, parameter.numel(), dtype=rho.dtype, device=rho.device)
                 seeds[:, first:last].fill_diagonal_(1.0)
                 (piece,) = torch.autograd.grad(
-                    gradient, u, seeds.view(-1, *parameter.shape), retain_graph=True, is_grads_batched=True
+                    gradient, u, seeds.view(-1, *parameter.shape), retain_graph=True, allow_unused=True, is_grads_batched=True
                 )
-                jacobian[:, start + first : start + last] = piece.T
+                if piece is not None:  # derivatives of a network do not depend on its last bias, and yet are in its graph
+                    jacobian[:, start + first : start + last] = piece.T
         start += parameter.numel()
     return rho.detach(), jacobian
 

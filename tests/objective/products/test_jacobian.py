@@ -51,3 +51,19 @@ def test_structures_of_points():
     assert count_points(torch.tensor(1.0)) is None
     with pytest.raises(TypeError, match="int"):
         over((x, 3), lambda t: t)
+
+
+@pytest.mark.parametrize("piece", [1, 100])
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.SiLU, nn.GELU])
+def test_columns_of_derivatives_of_a_network_are_exact(activation, piece):
+    """Its last bias is in the graph of its derivative, which does not depend on it."""
+    model = nn.Sequential(nn.Linear(2, 4), activation(), nn.Linear(4, 1)).double()
+    x = torch.randn(7, 2, dtype=torch.float64, requires_grad=True)
+
+    def residuals():
+        (gradient,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+        return (gradient[:, 0] + 0.5 * gradient[:, 1]).reshape(-1)
+
+    parameters = list(model.parameters())
+    exact = torch.cat([rows for _, rows in by_rows(residuals, parameters, 100)])
+    torch.testing.assert_close(by_columns(residuals, parameters, piece)[1], exact, rtol=1e-10, atol=1e-13)
