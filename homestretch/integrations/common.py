@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
@@ -24,9 +24,22 @@ def in_second_phase(optimizer: Optimizer) -> bool:
     return isinstance(optimizer, Descent) or (isinstance(optimizer, TwoPhase) and optimizer.phase == "second")
 
 
-def is_ours(optimizer: object) -> bool:
+def is_ours(optimizer: object) -> TypeGuard[Descent | TwoPhase]:
     """Whether an optimizer is one that the integrations know how to drive."""
     return isinstance(optimizer, (Descent, TwoPhase))
+
+
+def plan_budget(optimizer: Optimizer, epochs: int | None) -> None:
+    """Tell a :class:`~homestretch.TwoPhase` without a budget how many epochs are planned.
+
+    A rule that knows no end may wait for ever. An epoch is one gradient-equivalent, as in :func:`~homestretch.fit`.
+
+    Args:
+        optimizer: The optimizer; any but a TwoPhase is left alone, and so is a budget that the user set.
+        epochs: Epochs to make; ``None`` or none at all for a run whose end is open.
+    """
+    if isinstance(optimizer, TwoPhase) and optimizer.budget is None and epochs is not None and epochs > 0:
+        optimizer.budget = float(epochs)
 
 
 def end_epoch(optimizer: Optimizer) -> str:

@@ -8,17 +8,32 @@ epoch is then one iteration; :class:`HomeStretch` closes epochs, so that the swa
 from __future__ import annotations
 
 import functools
+import types
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
-from homestretch.history import EpochRecord, EventRecord
-from homestretch.integrations.common import end_epoch, in_second_phase, is_ours, missing, step_with_call, warn_about_dropout
+from homestretch.descent import Descent
+from homestretch.errors import HomestretchWarning
+from homestretch.history import EpochRecord, EventRecord, IterationRecord
+from homestretch.integrations.common import (
+    end_epoch,
+    in_second_phase,
+    is_ours,
+    missing,
+    plan_budget,
+    step_with_call,
+    warn_about_dropout,
+)
 from homestretch.two_phase import TwoPhase
 
 try:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+    from lightning.pytorch.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging, WeightAveraging
+    from lightning.pytorch.utilities.model_helpers import is_overridden
     from lightning.pytorch.utilities.rank_zero import rank_zero_info
 except ImportError as error:
     raise missing("lightning") from error
@@ -57,6 +72,8 @@ class HomeStretch(Callback):
 
     Works with a single optimizer from ``configure_optimizers``, automatic optimization and one process. The epoch's loss,
     gradient norm and phase (1 or 2) are logged as ``homestretch/loss``, ``homestretch/gradient_norm``, ``homestretch/phase``.
+    Let other callbacks monitor that loss: what ``training_step`` logs is a mean over the trial points of line searches. A
+    TwoPhase without a budget is given one of ``max_epochs``.
 
     Attributes:
         stop: Why the convex phase ended training; empty if it did not.
@@ -65,39 +82,26 @@ class HomeStretch(Callback):
     def __init__(self) -> None:
         self.stop = ""
         self._told = 0  # records of the optimizer's history that were looked at
+        self._stepped = False  # since an epoch was last closed
+        self._step: Any = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Plan the run, before a checkpoint is read, whose state goes first."""
+        plan_budget(_optimizer(trainer), trainer.max_epochs)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse what would break a line search, before any time is spent.
 
         Raises:
-            ValueError: If the trainer clips gradients, accumulates them or runs several processes, or if the optimizer or the
-                data do not fit.
+            ValueError: If the trainer clips, scales or accumulates gradients, averages weights, leaves out batches or runs
+                several processes, or if the optimizer or the data do not fit.
         """
-        optimizer = _optimizer(trainer)
-        if not pl_module.automatic_optimization:
-            raise ValueError(
-                "HomeStretch works with automatic optimization: with manual optimization loop over epoch() yourself"
-            )
-        for wrong, setting in (
-            (
-                bool(trainer.gradient_clip_val),
-                "gradient_clip_val: a line search needs the loss's own gradient; clip it inside `first`",
-            ),
-            (trainer.accumulate_grad_batches != 1, "accumulate_grad_batches: after the swap a batch is all the data already"),
-            (trainer.world_size != 1, "several devices: use homestretch.Objective with its group, outside the Trainer"),
-        ):
-            if wrong:
-                raise ValueError(f"Trainer with HomeStretch does not take {setting}")
-        reloads = getattr(trainer, "reload_dataloaders_every_n_epochs", 0) == 1  # set by a connector, unseen by type checkers
-        if isinstance(optimizer, TwoPhase) and trainer.num_training_batches != 1 and not reloads:
-            raise ValueError(
-                "the data must change at the swap: give the Trainer reload_dataloaders_every_n_epochs=1 and a PhasedData, or "
-                "one batch with all the data from the start"
-            )
+        for problem in _problems(trainer, pl_module):
+            raise ValueError(problem)
         warn_about_dropout(pl_module)
-        self._step = step = optimizer.step
-        counted = functools.wraps(step)(lambda closure, **options: step_with_call(step, closure, **options))
-        optimizer.step = counted  # type: ignore[method-assign]
+        _warn_about_monitors(trainer)
+        self._told, self._stepped = 0, False
+        self._watch_steps(_optimizer(trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the optimizer its own step back."""
@@ -114,29 +118,108 @@ class HomeStretch(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Ask the rule or the resort, log, and end training if the convex phase has stopped."""
         optimizer = _optimizer(trainer)
+        if not self._stepped:  # resumed from a checkpoint of the validation loop: the end of its epoch, without the steps
+            return
+        self._stepped = False
         self.stop = end_epoch(optimizer)
         if isinstance(optimizer, TwoPhase):
-            self._report(optimizer, pl_module)
+            self._tell_events(optimizer)
+        pl_module.log_dict(_numbers(optimizer))
         if self.stop:
             rank_zero_info(self.stop)
             trainer.should_stop = True
 
-    def _report(self, optimizer: TwoPhase, pl_module: LightningModule) -> None:
+    def _watch_steps(self, optimizer: Optimizer) -> None:
+        """Let every step call its closure, and note that there was one."""
+        self._step = step = optimizer.step
+
+        @functools.wraps(step)
+        def watched(_: Optimizer, closure: Callable[[], Any], **options: Any) -> Any:
+            self._stepped = True
+            return step_with_call(step, closure, **options)
+
+        optimizer.step = types.MethodType(watched, optimizer)  # type: ignore[method-assign]  # bound, as schedules expect it
+
+    def _tell_events(self, optimizer: TwoPhase) -> None:
         for record in optimizer.history[self._told :]:
             if isinstance(record, EventRecord):
                 rank_zero_info(f"epoch {record.epoch}, {record.name}: {record.message}")
         self._told = len(optimizer.history)
-        _, epoch = optimizer.history.last(EpochRecord)
-        numbers = {"loss": epoch.loss, "gradient_norm": epoch.gradient_norm, "phase": 1.0 if epoch.phase == "first" else 2.0}
-        pl_module.log_dict({f"homestretch/{name}": value for name, value in numbers.items()})
 
 
-def _optimizer(trainer: Trainer) -> Optimizer:
+def _numbers(optimizer: TwoPhase | Descent) -> dict[str, float]:
+    """What is logged of the latest epoch; nothing where a method alone stops before its first iteration."""
+    history = optimizer.history
+    records = history.of(EpochRecord) if isinstance(optimizer, TwoPhase) else history.of(IterationRecord)
+    if not records:
+        return {}
+    last = records[-1]
+    phase = 1.0 if isinstance(last, EpochRecord) and last.phase == "first" else 2.0
+    numbers = {"loss": last.loss, "gradient_norm": last.gradient_norm, "phase": phase}
+    return {f"homestretch/{name}": value for name, value in numbers.items()}
+
+
+def _optimizer(trainer: Trainer) -> TwoPhase | Descent:
     """The one optimizer of a trainer."""
     if len(trainer.optimizers) != 1 or not is_ours(trainer.optimizers[0]):
         found = ", ".join(type(o).__name__ for o in trainer.optimizers) or "none"
         raise ValueError(f"configure_optimizers must return one TwoPhase or one Descent, got {found}")
     return trainer.optimizers[0]
+
+
+def _callbacks(trainer: Trainer) -> list[Callback]:
+    return getattr(trainer, "callbacks", [])  # set by a connector, unseen by type checkers
+
+
+def _problems(trainer: Trainer, module: LightningModule) -> Iterator[str]:
+    """Why a trainer and a module cannot train in two phases, each a sentence."""
+    if not module.automatic_optimization:
+        yield "HomeStretch works with automatic optimization: with manual optimization loop over epoch() yourself"
+    for setting in _unsuitable(trainer, module):
+        yield f"HomeStretch does not take {setting}"
+    reloads = getattr(trainer, "reload_dataloaders_every_n_epochs", 0) == 1  # set by a connector, unseen by type checkers
+    if isinstance(_optimizer(trainer), TwoPhase) and trainer.num_training_batches != 1 and not reloads:
+        yield (
+            "the data must change at the swap: give the Trainer reload_dataloaders_every_n_epochs=1 and a PhasedData, or "
+            "one batch with all the data from the start"
+        )
+
+
+def _unsuitable(trainer: Trainer, module: LightningModule) -> Iterator[str]:
+    """What changes the loss, its gradient or the point behind a line search's back, each with the reason."""
+    own_gradient = "a line search needs the loss's own gradient; clip it inside `first`"
+    all_data = "after the swap a batch is all the data already"
+    limit, averaging = trainer.limit_train_batches, (StochasticWeightAveraging, WeightAveraging)
+    if trainer.gradient_clip_val:
+        yield f"gradient_clip_val: {own_gradient}"
+    if is_overridden("configure_gradient_clipping", module):
+        yield f"a module with its own configure_gradient_clipping: {own_gradient}"
+    if getattr(trainer.precision_plugin, "scaler", None) is not None:
+        yield 'gradients that are scaled (precision="16-mixed"): no line search fits them; use "bf16-mixed" or "32-true"'
+    if trainer.accumulate_grad_batches != 1:
+        yield f"accumulate_grad_batches: {all_data}"
+    if isinstance(limit, float) and limit < 1.0:
+        yield f"limit_train_batches={limit:g} (or overfit_batches), a share: {all_data}; train on a smaller data set"
+    for callback in _callbacks(trainer):
+        if isinstance(callback, GradientAccumulationScheduler) and callback.going_to_accumulate_grad_batches():
+            yield f"GradientAccumulationScheduler: {all_data}"
+        if isinstance(callback, averaging):
+            yield f"{type(callback).__name__}: it ends at an average of points, above the convex phase's last one"
+    if trainer.world_size != 1:
+        yield "several devices: use homestretch.Objective with its group, outside the Trainer"
+
+
+def _warn_about_monitors(trainer: Trainer) -> None:
+    """Warn if a callback seems to decide by what the module logs in training: that changes its meaning at the swap."""
+    for callback in _callbacks(trainer):
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str) and not monitor.startswith(("homestretch/", "val")):
+            warnings.warn(
+                f"{type(callback).__name__} monitors {monitor!r}: what training_step logs is after the swap the mean over a "
+                "line search's trials, no longer the epoch's loss: monitor 'homestretch/loss', or a value of the validation",
+                HomestretchWarning,
+                stacklevel=3,
+            )
 
 
 def _length(dataset: Any) -> int:

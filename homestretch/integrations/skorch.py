@@ -14,14 +14,21 @@ from typing import Any
 from torch.optim import Adam, Optimizer
 
 from homestretch.descent import Descent
-from homestretch.integrations.common import end_epoch, in_second_phase, missing, step_with_call, warn_about_dropout
+from homestretch.integrations.common import (
+    end_epoch,
+    in_second_phase,
+    missing,
+    plan_budget,
+    step_with_call,
+    warn_about_dropout,
+)
 from homestretch.resort import Resort
 from homestretch.swap import SwapRule
 from homestretch.two_phase import TwoPhase
 
 try:
     from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
-    from skorch.callbacks import Callback
+    from skorch.callbacks import Callback, GradientNormClipping
 except ImportError as error:
     raise missing("skorch") from error
 
@@ -56,23 +63,48 @@ def two_phase(
 class HomeStretch(Callback):
     """Closes epochs, writes the phase into the net's history, and ends training when the convex phase stops.
 
+    A :class:`~homestretch.TwoPhase` without a budget is given one of ``max_epochs``.
+
     Attributes:
         stop_: Why the convex phase ended training; empty if it did not.
     """
 
     def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Look at the module before any time is spent."""
+        """Plan the run and look at net and module before any time is spent.
+
+        Raises:
+            ValueError: If a callback clips gradients.
+        """
         self.stop_ = ""
+        plan_budget(net.optimizer_, net.max_epochs)
+        _refuse_clipping(net)
         warn_about_dropout(net.module_)
 
+    def on_epoch_begin(self, net: NeuralNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
+        """End the fit if the convex phase has stopped: only now has every callback seen its last epoch.
+
+        ``KeyboardInterrupt`` is how skorch's own early stopping ends a fit.
+        """
+        if self.stop_:
+            net.history.pop()  # the row that skorch has just begun, of an epoch that is not going to be made
+            raise KeyboardInterrupt
+
     def on_epoch_end(self, net: NeuralNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
-        """Ask the rule or the resort; ``KeyboardInterrupt`` is how skorch's own early stopping ends a fit."""
+        """Ask the rule or the resort."""
         net.history.record("phase", 2 if in_second_phase(net.optimizer_) else 1)
         self.stop_ = end_epoch(net.optimizer_)
-        if self.stop_:
-            if net.verbose:
-                print(self.stop_)
-            raise KeyboardInterrupt
+        if self.stop_ and net.verbose:
+            print(self.stop_)
+
+
+def _refuse_clipping(net: NeuralNet) -> None:
+    """Refuse callbacks that change the gradient of a loss that a line search looks at."""
+    for name, callback in net.callbacks_:
+        if isinstance(callback, GradientNormClipping) and callback.gradient_clip_value is not None:
+            raise ValueError(
+                f"HomeStretch does not take GradientNormClipping (callback {name!r}): a line search needs the loss's own "
+                "gradient; clip it inside `first`"
+            )
 
 
 class _Phased:

@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 from homestretch import LBFGS, AtEpoch, NoResort, StopReason, TwoPhase
-from homestretch.integrations.common import end_epoch, in_second_phase, is_ours, step_with_call, warn_about_dropout
+from homestretch.integrations.common import (
+    end_epoch,
+    in_second_phase,
+    is_ours,
+    plan_budget,
+    step_with_call,
+    warn_about_dropout,
+)
 
 
 def bowl(p):
@@ -34,6 +41,22 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(library, monke
 def test_importing_homestretch_imports_no_other_framework():
     code = "import sys, homestretch, homestretch.integrations; assert not {'lightning', 'skorch', 'deepxde'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("given", "epochs", "budget"), [(None, 30, 30.0), (12.5, 30, 12.5), (None, None, None), (None, -1, None), (None, 0, None)]
+)
+def test_the_planned_epochs_are_the_budget_of_who_has_none(given, epochs, budget):
+    p = nn.Parameter(torch.ones(3))
+    optimizer = TwoPhase([p], first=torch.optim.SGD([p], lr=0.1), second=LBFGS, budget=given)
+    plan_budget(optimizer, epochs)
+    assert optimizer.budget == budget
+
+
+def test_a_method_alone_has_no_plan():
+    optimizer = LBFGS([nn.Parameter(torch.ones(3))])
+    plan_budget(optimizer, 30)
+    assert not hasattr(optimizer, "budget")
 
 
 def test_end_epoch_asks_the_rule_and_reports_the_stop():

@@ -6,9 +6,13 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from homestretch import LBFGS, AtEpoch, NoResort, TwoPhase
+from homestretch.errors import HomestretchWarning
 from homestretch.integrations import lightning as ours
 
 lightning = pytest.importorskip("lightning")
+from lightning.pytorch import callbacks as theirs  # noqa: E402
+from lightning.pytorch.plugins.precision import MixedPrecision  # noqa: E402
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
@@ -35,6 +39,19 @@ class Line(lightning.LightningModule):
         return self.make(self.parameters())
 
 
+class Clipped(Line):
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        self.clip_gradients(optimizer, 0.01, "norm")
+
+
+class LateSchedule(lightning.Callback):
+    """Begins a schedule of the learning rate when training has begun."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            self.schedule = torch.optim.lr_scheduler.StepLR(trainer.optimizers[0], 1)
+
+
 class Validated(Line):
     def validation_step(self, batch, _):
         self.log("seen", float(len(batch[0])))
@@ -51,15 +68,26 @@ def two_phase(parameters):
     return TwoPhase(parameters, first=first, second=LBFGS, rule=AtEpoch(2), resort=NoResort())
 
 
-def train(model, loaders, **options):
+def open_end(parameters):
+    parameters = list(parameters)
+    return TwoPhase(parameters, first=torch.optim.Adam(parameters, lr=1e-3), second=LBFGS)
+
+
+def train(model, loaders, callbacks=(), ckpt_path=None, **options):
     torch.manual_seed(0)  # decides the order of mini-batches
     callback = ours.HomeStretch()
-    trainer = lightning.Trainer(**{"max_epochs": 5, **QUIET, **options}, callbacks=[callback])
+    trainer = lightning.Trainer(**{"max_epochs": 5, **QUIET, **options}, callbacks=[callback, *callbacks])
     if isinstance(loaders, lightning.LightningDataModule):
-        trainer.fit(model, datamodule=loaders)
+        trainer.fit(model, datamodule=loaders, ckpt_path=ckpt_path)
     else:
-        trainer.fit(model, loaders)
+        trainer.fit(model, loaders, ckpt_path=ckpt_path)
     return trainer, callback
+
+
+def train_phased(model, callbacks=(), **options):
+    """On mini-batches of 16, then on all the data."""
+    phased = ours.PhasedData(data(), batch_size=16, validation=data() if isinstance(model, Validated) else None)
+    return train(model, phased, callbacks, reload_dataloaders_every_n_epochs=1, **options)
 
 
 def test_minibatches_first_then_all_the_data_in_one():
@@ -120,9 +148,67 @@ def test_a_checkpoint_of_lightning_goes_on_in_the_second_phase(tmp_path):
     assert torch.equal(rest.net.weight, whole.net.weight)
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* is not empty")
+def test_a_checkpoint_of_the_validation_loop_goes_on(tmp_path):
+    """Lightning resumes it with the end of its epoch, whose steps were made before."""
+    options = {"check_val_every_n_epoch": 2, "enable_checkpointing": True}
+    train_phased(Validated(two_phase), [theirs.ModelCheckpoint(tmp_path, filename="second")], max_epochs=3, **options)
+    rest, saving = Validated(two_phase), theirs.ModelCheckpoint(tmp_path)
+    trainer, _ = train_phased(rest, [saving], ckpt_path=tmp_path / "second.ckpt", max_epochs=6, **options)
+    assert rest.sizes[:3] == [16, 16, 8]
+    assert set(rest.sizes[3:]) == {40}
+    assert (trainer.optimizers[0].phase, trainer.optimizers[0].epochs) == ("second", 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "budget", "swap"), [({"max_epochs": 30}, 30.0, 15), ({"max_epochs": -1, "max_steps": 3}, None, None)]
+)
+def test_a_run_without_a_budget_is_planned_by_its_epochs(options, budget, swap):
+    """The loss is convex, so the gradient norm shows no peak: the rule must know when the run ends."""
+    trainer, _ = train_phased(Line(open_end), **options)
+    assert (trainer.optimizers[0].budget, trainer.optimizers[0].swap_epoch) == (budget, swap)
+
+
+def test_a_resumed_run_is_planned_by_its_new_end(tmp_path):
+    trainer, _ = train_phased(Line(open_end), max_epochs=30, max_steps=9)
+    trainer.save_checkpoint(tmp_path / "three.ckpt")
+    trainer, _ = train_phased(Line(open_end), max_epochs=10, ckpt_path=tmp_path / "three.ckpt")
+    assert (trainer.optimizers[0].budget, trainer.optimizers[0].swap_epoch) == (10.0, 5)
+
+
+def test_a_monitor_of_the_training_step_is_warned_about():
+    with pytest.warns(HomestretchWarning, match=r"EarlyStopping monitors 'loss': .* monitor 'homestretch/loss'"):
+        train_phased(Line(two_phase), [theirs.EarlyStopping("loss", strict=False)], max_epochs=1)
+
+
+def test_other_monitors_are_not_warned_about():
+    stopping = theirs.EarlyStopping("homestretch/loss", patience=50, check_on_train_epoch_end=True)
+    trainer, _ = train_phased(Line(two_phase), [stopping, theirs.EarlyStopping("val_loss", strict=False)])
+    assert stopping.best_score == trainer.callback_metrics["homestretch/loss"]
+
+
+def test_a_method_alone_logs_too():
+    trainer, _ = train(Line(lambda parameters: LBFGS(parameters)), DataLoader(data(), batch_size=40))
+    record = trainer.optimizers[0].history[-1]
+    logged = {name: float(trainer.callback_metrics[f"homestretch/{name}"]) for name in ("loss", "gradient_norm", "phase")}
+    assert logged == pytest.approx({"loss": record.loss, "gradient_norm": record.gradient_norm, "phase": 2.0})
+
+
+def test_schedules_may_begin_later():
+    late = LateSchedule()
+    trainer, _ = train_phased(Line(two_phase), [late])
+    assert late.schedule.optimizer is trainer.optimizers[0]
+    assert trainer.optimizers[0].phase == "second"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"limit_train_batches": 0.5}, r"limit_train_batches=0\.5"),
+        ({"plugins": [MixedPrecision("16-mixed", "cpu")]}, 'precision="16-mixed"'),
+        ({"callbacks": [theirs.GradientAccumulationScheduler({0: 2})]}, "GradientAccumulationScheduler"),
+        ({"callbacks": [theirs.StochasticWeightAveraging(1e-3)]}, "StochasticWeightAveraging"),
+        ({"callbacks": [theirs.WeightAveraging()]}, "WeightAveraging"),
         ({"gradient_clip_val": 1.0}, "gradient_clip_val"),
         ({"accumulate_grad_batches": 2}, "accumulate_grad_batches"),
         ({}, "reload_dataloaders_every_n_epochs=1"),
@@ -131,6 +217,11 @@ def test_a_checkpoint_of_lightning_goes_on_in_the_second_phase(tmp_path):
 def test_what_breaks_a_line_search_is_refused_at_the_start(options, message):
     with pytest.raises(ValueError, match=message):
         train(Line(two_phase), ours.PhasedData(data(), batch_size=16), **options)
+
+
+def test_a_module_that_clips_is_refused():
+    with pytest.raises(ValueError, match="configure_gradient_clipping"):
+        train_phased(Clipped(two_phase))
 
 
 def test_a_convex_phase_on_minibatches_is_refused():

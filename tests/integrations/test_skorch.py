@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback, GradientNormClipping
 from torch import nn
 
 from homestretch import LBFGS, AtEpoch, NoResort, TwoPhase
@@ -24,6 +25,13 @@ class Sizes(nn.Linear):
         if self.training:
             self.sizes.append(len(rows))
         return super().forward(rows)
+
+
+class Witness(Callback):
+    """Notes in the history which epochs it sees end."""
+
+    def on_epoch_end(self, net, **kwargs):
+        net.history.record("seen", len(net.history))
 
 
 class Noisy(Sizes):
@@ -53,6 +61,45 @@ def test_the_fit_ends_when_the_convex_phase_stops():
     stop = dict(net.callbacks_)["homestretch"].stop_
     assert len(net.history) < 400
     assert stop.startswith("LBFGS stopped: ")
+
+
+def test_every_callback_sees_every_epoch_and_no_other(capsys):
+    net = TwoPhaseRegressor(
+        Sizes, lr=1e-2, max_epochs=400, batch_size=40, train_split=None, callbacks=[Witness()], **OPTIONS | {"verbose": 1}
+    )
+    net.fit(*data())
+    made = net.optimizer_.epochs
+    assert made < 400
+    assert net.history[:, ("epoch", "seen")] == [(epoch, epoch) for epoch in range(1, made + 1)]
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows if row and row[0].isdigit()] == [str(epoch) for epoch in range(1, made + 1)]
+
+
+def test_a_fit_that_has_stopped_may_be_gone_on_with():
+    net = TwoPhaseRegressor(Sizes, lr=1e-2, max_epochs=400, batch_size=40, train_split=None, **OPTIONS)
+    net.fit(*data())
+    made = len(net.history)
+    net.partial_fit(*data(), epochs=5)
+    assert len(net.history) == made + 1
+    assert dict(net.callbacks_)["homestretch"].stop_
+
+
+def test_a_run_without_a_budget_is_planned_by_its_epochs():
+    """The loss is convex, so the gradient norm shows no peak: the rule must know when the run ends."""
+    net = TwoPhaseRegressor(Sizes, lr=1e-3, max_epochs=30, batch_size=16, train_split=None, optimizer__second=LBFGS, verbose=0)
+    net.fit(*data())
+    assert (net.optimizer_.budget, net.optimizer_.swap_epoch) == (30.0, 15)
+
+
+def test_a_budget_of_the_user_is_kept():
+    net = TwoPhaseRegressor(Sizes, max_epochs=2, batch_size=16, train_split=None, optimizer__budget=20.0, verbose=0)
+    assert net.fit(*data()).optimizer_.budget == 20.0
+
+
+def test_clipping_is_refused():
+    with pytest.raises(ValueError, match=r"does not take GradientNormClipping \(callback 'clip'\)"):
+        TwoPhaseRegressor(Sizes, callbacks=[("clip", GradientNormClipping(1.0))]).fit(*data())
+    TwoPhaseRegressor(Sizes, max_epochs=1, verbose=0, callbacks=[GradientNormClipping()]).fit(*data())
 
 
 def test_clones_searches_and_repeated_fits_begin_afresh():
