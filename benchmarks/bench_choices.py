@@ -35,7 +35,7 @@ what finding out cost in gradient-equivalents. It refuses nothing: there is alwa
 
 1. Are the parameters sharded, on several devices or of several dtypes? `LBFGS`.
 2. Is the loss a sum of squares (a `LeastSquares`, no weight decay) of up to {least_squares:,} float64 parameters with at least
-   {surplus:g} residuals a parameter, can its Jacobian be made point by point, and is there memory for it? `LevenbergMarquardt`.
+   {surplus} per parameter, can its Jacobian be made point by point, and is there memory for it? `LevenbergMarquardt`.
 3. Are there up to {dense:,} parameters, and memory for a dense matrix? `SelfScaledBroyden`.
 4. Otherwise `LBFGS`.
 
@@ -47,20 +47,22 @@ on the ill-conditioned networks of [the benchmark](benchmarks/sciml.md) they are
 
 Same network, points, Adam warm-up and processor time for all methods of a case; median over seeds and quartiles. The error is
 that at the lowest held-out loss (for the digits the share of held-out images that is classified wrongly). Bold is the lowest
-median. **Read with care**: the limits of {surplus:g} residuals a parameter and of {least_squares:,} parameters were settled by
+median. **Read with care**: the limits of {surplus} per parameter and of {least_squares:,} parameters were settled by
 these runs and a few like them. The fits ("waves" and "bumps" of one variable, "ripple" and "saddle" of two) and the equations
 ("cubic", `lap u = u^3 + f` on the unit square, and "diffusion", `u_t = 0.1 u_xx`) are not among the problems that [the
 benchmark](benchmarks/sciml.md) reports; Poisson's equation is. Near a limit either side may win. A dense matrix of more than
 {dense:,} parameters is left out for its memory, not for its errors.
 
-A step of Levenberg-Marquardt took the time of 12 to 25 gradients in these runs, one of self-scaled Broyden that of 1.2 and a
-few passes over a dense matrix. Where Levenberg-Marquardt ends higher it got too few steps. It is not rounding: on "waves" its
+In these runs an iteration of Levenberg-Marquardt took the time of {levenberg_marquardt} evaluations of L-BFGS on the same
+problem, one of self-scaled Broyden that of {broyden} (medians by case, from the table's `cpu_seconds`, `iterations` and
+`evaluations`). Where Levenberg-Marquardt ends higher it made too few iterations. Rounding is not the reason: on "waves" its
 damping stayed far above the floor of the normal equations, and orthogonal factors (`solver="qr"`) came to the same errors,
-later. A search over several dampings a Jacobian was tried and did not pay.
+later (measured once, not kept). A search over several dampings for each Jacobian was tried and did not pay.
 
-Between 100 and 400 parameters the two are within a factor of 2.5 of each other after these 3 s. With 20 s (2 seeds, not in the
-table) self-scaled Broyden was level or ahead on "cubic" and "ripple" with 161 parameters and "diffusion" with 337, behind on
-"cubic" with 65. The limit on residuals is a guard against fitting the points alone, and not borne out by the errors on "waves".
+Between 100 and 400 parameters the two are within a factor of 2.5 of each other after these 3 s. With 20 s (2 seeds, measured
+once, not kept) self-scaled Broyden was level or ahead on "cubic" and "ripple" with 161 parameters and "diffusion" with 337, and
+behind on "cubic" with 65. The limit on residuals is a guard against fitting the points alone; the errors on "waves" do not call
+for it.
 
 Made by `make bench-choices` and `python -m benchmarks.bench_choices --report` from `benchmarks/results/{table}`. {environment}
 """
@@ -98,7 +100,8 @@ def rows_of(cases: Sequence[Case], cache: Cache, *, quick: bool) -> list[Record]
 def write_page(table: Path, page: Path = PAGE) -> None:
     """Write the guide from the table."""
     rows = read_table(table)
-    numbers = {"least_squares": LEAST_SQUARES, "surplus": SURPLUS, "dense": DENSE, "share": SHARE}
+    numbers = {"least_squares": LEAST_SQUARES, "surplus": plural(SURPLUS, "residual"), "dense": DENSE, "share": SHARE}
+    numbers |= {"levenberg_marquardt": step_times(rows, "LevenbergMarquardt"), "broyden": step_times(rows, "SelfScaledBroyden")}
     parts = [TEXT.format(table=table.name, environment=environment_of(table), **numbers)]
     for rule in dict.fromkeys(row["rule"] for row in rows):
         mine = [row for row in rows if row["rule"] == rule]
@@ -111,6 +114,28 @@ def write_page(table: Path, page: Path = PAGE) -> None:
     print(f"wrote {page.name}")
 
 
+def plural(count: float, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{count:g} {noun}{'' if count == 1 else 's'}"
+
+
+def step_times(rows: Sequence[dict[str, str]], method: str) -> str:
+    """Return the range over all cases of a method's seconds an iteration over L-BFGS's seconds an evaluation."""
+    ratios = []
+    for case in dict.fromkeys(row["problem"] for row in rows):
+        mine, unit = (
+            [
+                float(row["cpu_seconds"]) / max(float(row[per]), 1.0)
+                for row in rows
+                if (row["problem"], row["method"]) == (case, name)
+            ]
+            for name, per in ((method, "iterations"), ("LBFGS", "evaluations"))
+        )
+        if mine and unit:
+            ratios.append(median(mine) / median(unit))
+    return f"{min(ratios):.2g} to {max(ratios):.2g}" if ratios else "-"
+
+
 def rule_table(rows: Sequence[dict[str, str]]) -> str:
     """Return a line for each case of a rule, a column a method."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
@@ -118,7 +143,7 @@ def rule_table(rows: Sequence[dict[str, str]]) -> str:
     for case in dict.fromkeys(row["problem"] for row in rows):
         runs = {m: [row for row in rows if row["problem"] == case and row["method"] == m] for m in methods}
         middles = {m: median(float(r["error"]) for r in found) for m, found in runs.items() if found}
-        line = [f"{case} ({len(runs[methods[0]])} seeds, {float(runs[methods[0]][0]['cpu_seconds']):.0f} s)"]
+        line = [f"{case} ({plural(len(runs[methods[0]]), 'seed')}, {float(runs[methods[0]][0]['cpu_seconds']):.0f} s)"]
         for method in methods:
             cell = spread(float(r["error"]) for r in runs[method]) if runs[method] else ""
             line.append(f"**{cell}**" if cell and middles[method] == min(middles.values()) else cell)

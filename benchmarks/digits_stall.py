@@ -9,12 +9,14 @@ of them have lost one of these values ("at_rest"); the page on the test function
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.results_io import COLUMNS, table_path, write_environment, write_table
+from benchmarks.functions_report import write_report
+from benchmarks.results_io import COLUMNS, parser, table_path, write_environment, write_table
 from homestretch import LBFGS, Objective
 from homestretch.paper.data.digits import read_digits
 
@@ -68,8 +70,12 @@ def run(seed: int, dtype: torch.dtype, budget: float = BUDGET) -> dict[str, Any]
     }
 
 
-def main() -> None:
-    """Write the table."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the table, or the page that shows it."""
+    options: Any = parser(__doc__, quick=None).parse_args(arguments)
+    if options.report:
+        write_report(table_path("functions"))
+        return
     torch.set_num_threads(1)
     rows = [run(seed, dtype) for seed in SEEDS for dtype in (torch.float32, torch.float64)]
     table = table_path("digits-stall")

@@ -23,8 +23,8 @@ over the seeds, quartiles in brackets.
 Made by `make bench-overhead` and `python -m benchmarks.bench_overhead --report` from `benchmarks/results/{table}`.
 {environment}
 
-**Read with care.** Each share compares times taken in turn in one process, so that other programs slow both; what they do to
-the caches remains, and it is the short evaluations that it shows on.
+**Read with care.** Each share compares times taken in turn in one process, so that other programs slow both. What these do to
+the caches remains, and shows on short evaluations.
 
 ## Iterations
 
@@ -52,25 +52,26 @@ Left out, and why:
   whole gradient over that of its change, and in float32 the matrix they make need not be positive definite.
 - One pass for two vectors at once was tried, as a matrix product with two columns and in pieces that fit the cache. It took as
   long as two passes.
-- Fewer pairs make the share smaller in proportion: `LBFGS(params, memory=10)` reads a fifth. The default stays at 50, as
-  weights that are used more than once a sample, as in a transformer, make the share small anyway.
+- Fewer pairs make the share smaller in proportion: `LBFGS(params, memory=10)` reads a fifth. The default stays at 50: in
+  networks that use a weight more than once a sample, as transformers do, the share is small anyway.
 
 ### Small problems: what is left is the number of calls
 
 With 257 parameters reading vectors takes no time: what an iteration costs is the overhead of some hundred short calls of torch
 functions. At commit 1601443 the same measurement, in turn with this version's and under the same load, gave 20 % for conjugate
 gradients, 44 % for L-BFGS and 29 % for self-scaled Broyden on `poisson-2d`, and this version's 17 %, 38 % and 27 % (median of
-four). Since then vectors are packed by one call, a function is asked once for each class whether it takes part in the loop, and
-slope and norms come in one reduction with each evaluation and each direction. L-BFGS's two triangular solves could be saved by
-an explicit inverse, which is less accurate, and half of the products with its pairs by keeping those with the latest gradient,
-which are wrong once the function has changed.
+four, measured once, not kept). Since then vectors are packed by one call, a function is asked once for each class whether it
+takes part in the loop, and slope and norms come in one reduction with each evaluation and each direction. Two things were left
+out. An explicit inverse would save L-BFGS's two triangular solves, and is less accurate. Keeping the products of its pairs with
+the latest gradient would save half of the products, and they are wrong once the function has changed.
 
 ### Conjugate gradients on large dense networks
 
 Where the search probes the line once and needs one gradient, an iteration makes ten inner products and ten passes that add or
 copy, over vectors that may no longer fit the cache. Inner products of long float32 vectors are added up piece by piece, without
-a temporary copy: at commit 1601443 the share at a million parameters was 4.2 % where it is 1.7 % now (one seed each, in turn).
-Making several products together, so that each piece is read once, was tried: it gained little in float32 and lost in float64.
+a temporary copy: at commit 1601443 the share at a million parameters was 4.2 % where it is 1.7 % now (one seed each, in turn,
+measured once, not kept). Making several products together, so that each piece is read once, was tried: it gained little in
+float32 and lost in float64.
 
 ## Passes over the data
 
