@@ -42,6 +42,11 @@ def save(folder: str | os.PathLike[str], content: dict[str, Any]) -> Path:
     return place
 
 
+def present(folder: str | os.PathLike[str]) -> bool:
+    """Whether ``folder`` holds a checkpoint."""
+    return any((Path(folder) / name).exists() for name in (NAME, PREVIOUS))
+
+
 def load(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the checkpoint of ``folder``; the previous one if a kill came between two renames.
 

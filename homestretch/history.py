@@ -189,6 +189,7 @@ class History(Sequence[Record]):
     def continue_at(self, path: str | os.PathLike[str]) -> None:
         """Append to ``path`` from now on, after writing there what is known already."""
         self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self.rewind(len(self))
 
     def rows(self, kind: type[R]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from homestretch.history import EpochRecord, EventRecord, History
 from homestretch.objective.dataset import Objective
 from homestretch.two_phase import TwoPhase
 from homestretch.two_phase.averages import use_averaged_weights
+from homestretch.two_phase.kept import restore_best
 
 RECORD = "record.jsonl"
 Callback = Callable[["Progress"], bool | None]
@@ -49,7 +50,8 @@ class FitResult:
     """What :func:`fit` returns.
 
     Attributes:
-        loss: Loss of the last epoch: a mean over mini-batches in the first phase, the accepted loss in the second.
+        loss: Loss of the last epoch: a mean over mini-batches in the first phase, the accepted loss in the second; or that of
+            the best point of a convex phase that the run had gone back from, if it ended above it.
         epochs: Epochs made.
         swap_epoch: The epoch after which the convex phase began, ``None`` if it did not.
         swap_reason: Why then.
@@ -148,6 +150,11 @@ class Run:
             if self.scheduler is not None:
                 self.scheduler.load_state_dict(content["scheduler"])
         known = History.read(folder / RECORD)
+        if len(known) < int(content["records"]):
+            raise CheckpointError(
+                f"{folder / RECORD} holds {len(known)} records, the checkpoint was written after {content['records']}: it was "
+                "cut off or written anew since. Put it back, or begin anew in another folder"
+            )
         known.rewind(int(content["records"]))
         known.continue_at(folder / RECORD)
         self.optimizer.history = known
@@ -160,12 +167,14 @@ class Run:
             use_averaged_weights(optimizer.first)  # the checkpoint has those that training goes on from
         elif isinstance(optimizer.objective, Objective) and optimizer.objective.mode == "train":
             optimizer.objective.settle()  # so that the model can be put into eval mode
+        restored = restore_best(optimizer)
         optimizer.history.append(EventRecord(epoch=optimizer.epochs, name="stop", message=stop))
         if self.out is not None and find_spec("pyarrow") is not None:
             optimizer.history.to_parquet(self.out)
         epochs = optimizer.history.of(EpochRecord)
+        last = epochs[-1].loss if epochs else float("nan")
         return FitResult(
-            loss=epochs[-1].loss if epochs else float("nan"),
+            loss=last if restored is None else restored,
             epochs=optimizer.epochs,
             swap_epoch=optimizer.swap_epoch,
             swap_reason=optimizer.swap_reason,
@@ -182,9 +191,11 @@ class Run:
         before = self.optimizer.first_epochs
         for closure in self.optimizer.epoch():
             self.optimizer.step(closure)
-        for _ in range(self.optimizer.first_epochs - before):
-            if self.scheduler is not None:
-                step_schedule(self.scheduler, self.optimizer)
+        made = self.optimizer.first_epochs - before
+        if self.scheduler is None or not made:
+            return
+        for record in self.optimizer.history.of(EpochRecord)[-made:]:
+            step_schedule(self.scheduler, record.loss)
 
     def _allow(self) -> None:
         """Let the convex phase spend what is left of the budget; whatever it needs where only epochs are planned."""
@@ -203,11 +214,10 @@ class Run:
         return "a callback asked for the end"
 
 
-def step_schedule(schedule: LRScheduler | ReduceLROnPlateau, optimizer: TwoPhase) -> None:
+def step_schedule(schedule: LRScheduler | ReduceLROnPlateau, loss: float) -> None:
     """One step of a schedule after an epoch of the first phase; those that watch the loss get the epoch's."""
     if isinstance(schedule, ReduceLROnPlateau):
-        _, record = optimizer.history.last(EpochRecord)
-        schedule.step(record.loss)
+        schedule.step(loss)
     else:
         schedule.step()
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from homestretch.history import History
+from homestretch import checkpoint
+from homestretch.errors import CheckpointError
 from homestretch.objective import AnyObjective, LeastSquares, Objective
 from homestretch.objective.batches import as_batches
 from homestretch.objective.dataset import Loss
@@ -84,11 +85,16 @@ def fit(
 
     Raises:
         ValueError: If neither ``epochs`` nor ``budget`` is given, or an argument is out of range.
-        CheckpointError: If ``resume`` finds no checkpoint, or a damaged or foreign one.
+        CheckpointError: If ``resume`` finds no checkpoint, or a damaged or foreign one; or ``out`` holds one without it.
     """
     _check_ends(epochs, budget)
     if resume and out is None:
         raise ValueError("resume needs out, the folder with the checkpoint")
+    if out is not None and not resume and checkpoint.present(out):
+        raise CheckpointError(
+            f"out: {out} holds the checkpoint of a run, which would be lost: go on with it by resume=True, give another "
+            "folder, or delete it"
+        )
     if not save_every >= 0.0:
         raise ValueError(f"save_every must not be negative, got {save_every}")
     if isinstance(loss, LeastSquares):
@@ -109,13 +115,14 @@ def fit(
         second=second,
         budget=budget if budget is not None else float(epochs or 0),
         metrics=_on_validation(model, loss, validation, metrics),
-        history=History(Path(out) / RECORD) if out is not None and not resume else History(),
         **options,
     )
     scheduler = schedule(first_optimizer) if schedule is not None else None
     run = Run(model, optimizer, scheduler, out, epochs, budget, callbacks, save_every)
     if resume:
         run.resume()
+    elif out is not None:
+        optimizer.history.continue_at(Path(out) / RECORD)
     return run.go()
 
 

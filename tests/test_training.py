@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 from torch.optim import Adam
-from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau, StepLR
 
 from homestretch import LBFGS, AtEpoch, ConjugateGradient, Never, NoResort, Race, checkpoint, evaluate, fit
 from homestretch.errors import CheckpointError
@@ -316,3 +316,39 @@ def fit_of_the_nursery(epochs):
     inputs = torch.linspace(-1, 1, 180, dtype=torch.float64).view(60, 3)
     options = settings(rule=AtEpoch(20), second=lambda p: LBFGS(p, rounding=0.0), seed=0)
     return losses_of(fit(model, mse_loss, (inputs, inputs[:, :2] ** 2), epochs=epochs, **options))
+
+
+def test_a_checkpoint_is_not_written_over(tmp_path):
+    fit(network(), mse_loss, data(), epochs=3, out=tmp_path, **settings())
+    record = (tmp_path / "record.jsonl").read_text()
+    with pytest.raises(CheckpointError, match="would be lost: go on with it by resume=True"):
+        fit(network(), mse_loss, data(), epochs=3, out=tmp_path, **settings())
+    with pytest.raises(ValueError, match="gradient_norm must be one of"):
+        fit(network(), mse_loss, data(), epochs=5, out=tmp_path, resume=True, **settings(gradient_norm="exat"))
+    assert (tmp_path / "record.jsonl").read_text() == record
+
+
+def test_a_record_shorter_than_the_checkpoint_is_refused(tmp_path):
+    fit(network(), mse_loss, data(), epochs=3, out=tmp_path, **settings())
+    record = tmp_path / "record.jsonl"
+    record.write_text("\n".join(record.read_text().splitlines()[:2]) + "\n")
+    with pytest.raises(CheckpointError, match="holds 2 records, the checkpoint was written after"):
+        fit(network(), mse_loss, data(), epochs=5, out=tmp_path, resume=True, **settings())
+
+
+def test_a_schedule_that_watches_the_loss_gets_that_of_each_raced_epoch():
+    class FirstWins(Race):
+        """As if the convex phase had found nothing."""
+
+        def settle(self, first, second):
+            return super().settle(first, [second[0], (second[-1][0], second[0][1])])
+
+    result = fit(
+        network(), mse_loss, data(), epochs=30, first=lambda p: Adam(p, lr=3e-3),
+        schedule=lambda o: ReduceLROnPlateau(o, patience=2, threshold=0.0),
+        **settings(resort=FirstWins(share=0.2, last_stretch=0.0), rule=AtEpoch(6)),
+    )  # fmt: skip
+    losses = losses_of(result)
+    assert "race" in [e.name for e in result.history.of(EventRecord)]
+    assert losses == sorted(losses, reverse=True)
+    assert result.optimizer.first.param_groups[0]["lr"] == 3e-3

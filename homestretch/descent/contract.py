@@ -17,6 +17,7 @@ from homestretch.descent.watch import Watch
 from homestretch.directions.base import Direction, Memory
 from homestretch.errors import UnsupportedError
 from homestretch.objective.base import Function
+from homestretch.pickling import whole_state
 from homestretch.preconditioners import Preconditioner
 from homestretch.vectors import Vector
 
@@ -100,6 +101,17 @@ class TorchContract(Optimizer):
         self._watch.forget()
         if self.state:
             self._bind()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the closure, for copies and pickles, with what a reload needs."""
+        self.state_dict()
+        return {**whole_state(self), "_functions": Functions(maximize=self._sign < 0.0)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on as after a reload: vectors of a copy may no longer share their memory."""
+        super().__setstate__(state)
+        self._bound = False
+        self._watch.forget()
 
     def restart(self) -> None:
         """Forget everything: state, records of the current point, why it stopped. Settings and history stay."""

@@ -51,6 +51,9 @@ class Descent(CurrentPoint):
         seconds: Stop after this much wall time.
         maximize: Maximise the function.
 
+    Attributes:
+        start_loss: Loss at the start of the latest :meth:`step`, by the function as it was then; NaN before the first.
+
     Raises:
         TypeError: If ``search`` is not a line search.
         ValueError: If a number is out of range, or the preconditioner does not fit the parameters.
@@ -84,6 +87,7 @@ class Descent(CurrentPoint):
         self.search = search
         self.preconditioner: Preconditioner = preconditioner or Identity()
         self.history = History()
+        self.start_loss = math.nan
         super().__init__(params, rounding=rounding, maximize=maximize)
 
     @torch.no_grad()
@@ -107,6 +111,7 @@ class Descent(CurrentPoint):
         if self.stop_reason is None:
             living.advance(function)
         point = self._current(function)
+        self.start_loss = self._sign * point.loss
         if self.stop_reason is None:
             restart = self._stop_if_done(function)
             if self.stop_reason is None:

@@ -38,8 +38,8 @@ def plan_budget(optimizer: Optimizer, epochs: int | None) -> None:
         optimizer: The optimizer; any but a TwoPhase is left alone, and so is a budget that the user set.
         epochs: Epochs to make; ``None`` or none at all for a run whose end is open.
     """
-    if isinstance(optimizer, TwoPhase) and optimizer.budget is None and epochs is not None and epochs > 0:
-        optimizer.budget = float(epochs)
+    if isinstance(optimizer, TwoPhase) and epochs is not None and epochs > 0:
+        optimizer.plan(float(epochs))
 
 
 def end_epoch(optimizer: Optimizer) -> str:

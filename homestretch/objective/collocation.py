@@ -222,6 +222,7 @@ class Collocation(ResidualProducts):
         drawn = {name: self.points[name] if name else self.points for name, n in self.draws.items() if n}
         return {
             "version": self.version,
+            "products": self.product_modes(),
             "begun": self._begun,
             "draws": dict(self.draws),
             "points": drawn,
@@ -238,6 +239,7 @@ class Collocation(ResidualProducts):
         if state["draws"].keys() != self._rules.keys() or (state["held_out"] is None) != (self._watch is None):
             raise ValueError("the state is of an objective with other redraw rules or another held_out: make it the same way")
         self.version, self._begun, self.draws = int(state["version"]), int(state["begun"]), dict(state["draws"])
+        self.take_product_modes(state["products"])
         self._replaced = state["replaced"] is not None
         if self._replaced:
             self.points = state["replaced"]

@@ -98,6 +98,7 @@ class Objective(DatasetProducts):
         self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("model has no trainable parameters: set requires_grad on what is to be optimised")
+        self.make_products(self.parameters, model)
         self._loss = loss
         self._compute = compute or _pair
         self._group = group
@@ -184,12 +185,13 @@ class Objective(DatasetProducts):
         return part
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run that goes on must know of the function: how often it changed."""
-        return {"version": self.version}
+        """What a run that goes on must know of the function: how often it changed, and how its products are made."""
+        return {"version": self.version, "products": self.product_modes()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`'s result."""
         self.version = int(state["version"])
+        self.take_product_modes(state["products"])
 
     def zero_grad(self) -> None:
         """Drop all gradients of the trainable parameters."""

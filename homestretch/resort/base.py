@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ class ResortMemory:
         costs: Costs of the convex phase's points, ascending, the swap the first; a policy may thin them out.
         lows: Lowest loss up to each.
         stride: Every so many steps are among them.
+        version: Version of the function that the losses since the swap are of.
     """
 
     first_costs: list[float] = field(default_factory=list)
@@ -52,6 +54,7 @@ class ResortMemory:
     costs: list[float] = field(default_factory=list)
     lows: list[float] = field(default_factory=list)
     stride: int = 1
+    version: int = 0
 
 
 class Resort(Remembering, ABC):
@@ -81,7 +84,9 @@ class Resort(Remembering, ABC):
         memory.first_costs.append(cost)
         memory.first_losses.append(loss)
 
-    def swapped(self, cost: float, epoch: int, loss: float | None = None, budget: float | None = None) -> None:
+    def swapped(
+        self, cost: float, epoch: int, loss: float | None = None, budget: float | None = None, version: int = 0
+    ) -> None:
         """The convex phase begins.
 
         Args:
@@ -89,6 +94,7 @@ class Resort(Remembering, ABC):
             epoch: Number of the last epoch, for the error message.
             loss: Loss over all the data at the swap; the last epoch's mean if it is not known, which is higher as a rule.
             budget: Planned cost of the whole run, if it is known.
+            version: Version of the function that is minimised.
         """
         memory = self.memory
         if loss is None:
@@ -98,17 +104,24 @@ class Resort(Remembering, ABC):
         memory.cost, memory.loss, memory.lowest, memory.steps = cost, loss, loss, 0
         memory.budget, memory.power = budget, self._first_phase_power()
         memory.costs, memory.lows, memory.stride = [cost], [loss], 1
+        memory.version = version
 
-    def observe_second(self, cost: float, loss: float, failure: str | None = None) -> Decision:
+    def observe_second(
+        self, cost: float, loss: float, failure: str | None = None, *, version: int | None = None, start: float = math.nan
+    ) -> Decision:
         """Take in a step of the convex phase and decide whether to go back.
 
         Args:
             cost: Total cost so far.
             loss: Loss over all the data after the step.
             failure: What went wrong (a failed search, a NaN); ``None`` if nothing did.
+            version: Version of the function; ``None`` for the same as before.
+            start: Loss at the start of the step, by this version of it.
         """
         if self.memory.cost < 0.0:
             raise ValueError("observe_second was called before swapped: tell the resort where the convex phase began")
+        if version is not None and version != self.memory.version:
+            self._restate(version, start)
         self.memory.steps += 1
         decision = self.judge(cost, loss, failure)
         if decision.swap:
@@ -132,6 +145,21 @@ class Resort(Remembering, ABC):
             if memory.returned_at < begin <= cost:
                 return True
         return self.retry_after is not None and memory.waited >= self.retry_after * 2 ** (memory.returns - 1)
+
+    def _restate(self, version: int, start: float) -> None:
+        """State what is remembered in terms of another function: points were redrawn, weights changed.
+
+        Losses of two functions compare by how they fall, so all of them are multiplied by what the change has made of the loss
+        at one point.
+        """
+        memory = self.memory
+        memory.version = version
+        factor = start / memory.lowest if memory.lowest > 0.0 else math.nan
+        if not (math.isfinite(factor) and factor > 0.0):
+            factor, memory.power = 1.0, None
+        memory.lowest = start if math.isfinite(start) else memory.lowest
+        memory.loss *= factor
+        memory.lows = [low * factor for low in memory.lows]
 
     def _return(self, cost: float) -> None:
         """Begin the first phase's record anew: its trend is not that of before the convex phase."""

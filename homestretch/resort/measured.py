@@ -40,6 +40,7 @@ from homestretch import arguments, trend
 from homestretch.decision import Decision
 from homestretch.resort.base import Resort
 
+_USUAL_POWER = 1.0  # of a first phase that was too short to show one
 _LONGEST = 100.0  # bound on the logarithm of a forecast cost over the present one: more is as good as never
 _MOST_POINTS = 256  # of the convex phase's course that are remembered
 
@@ -48,8 +49,9 @@ class MeasuredResort(Resort):
     """Go back when the convex phase lags so far behind the first phase's trend that the final loss is at stake.
 
     It goes back when, after a trial, the lag (see above) is beyond what ``allowance`` permits and the convex phase is not
-    catching up in time; at once after a loss that is not finite or a spike; and after a failure, unless the loss is already
-    below what the first phase is forecast to reach in all that is left of the budget. Without a budget the run is taken to
+    catching up in time; at once after a loss that is not finite or a spike; and after a failure, unless the loss is within
+    the margin of what the first phase is forecast to reach in all that is left of the budget. A first phase of fewer than four
+    epochs is taken to fall as its cost grows. Without a budget the run is taken to
     go on for as long again as it took up to now.
 
     Args:
@@ -99,13 +101,16 @@ class MeasuredResort(Resort):
         return self._compare(cost, loss)
 
     def _after_failure(self, cost: float, loss: float, failure: str) -> Decision:
-        memory, power = self.memory, self.memory.power
-        if power is None:
+        memory = self.memory
+        power = _USUAL_POWER if memory.power is None else memory.power
+        if min(memory.loss, loss) <= 0.0:
             return self.decide(True, f"the convex phase failed: {failure}", loss=loss)
         forecast = math.exp(trend.log(memory.loss) - power * math.log(max(self._horizon(cost) / memory.cost, 1.0)))
-        back = loss > forecast
+        back = loss > (1.0 + self.margin) * forecast
         relation = "above" if back else "not above"
-        reason = f"{failure}; loss {loss:.3g} is {relation} what the first phase is forecast to reach, {forecast:.3g}"
+        where = f"loss {loss:.3g} is {relation} {1.0 + self.margin:.3g} times what the first phase is forecast to reach"
+        how = "" if memory.power is not None else " if its loss falls as its cost grows, for it was too short to tell"
+        reason = f"{failure}; {where}{how}, {forecast:.3g}"
         return self.decide(back, reason, loss=loss, forecast=forecast)
 
     def _compare(self, cost: float, loss: float) -> Decision:

@@ -103,6 +103,10 @@ class SwapRule(Remembering, ABC):
         """Take in an epoch whose decision is not wanted yet: a rule that asks for probes asks for none."""
         self.observe(observation)
 
+    def begin_again(self) -> None:
+        """The first phase begins anew within a run, after a return; what is bounded over the whole run is not forgotten."""
+        self.reset()
+
     def stay(self, reason: str, *, probe: bool = False, **values: float) -> Decision:
         """The decision not to swap."""
         return Decision(swap=False, reason=reason, rule=self.name, values=values, probe=probe)

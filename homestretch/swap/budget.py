@@ -77,10 +77,18 @@ class Forecast(SwapRule):
         memory.costs.append(observation.cost)
         memory.losses.append(observation.loss)
 
+    def begin_again(self) -> None:
+        """Forget all but what probes have cost: their share is of the whole run."""
+        spent = self.memory.spent
+        self.reset()
+        self.memory.spent = spent
+
     def judge(self, observation: Observation) -> Decision:
         """Record the epoch and ask for a probe when one is due."""
         budget = _budget(observation)
         self.watch(observation)
+        if observation.loss <= 0.0:
+            return self.stay(f"loss {observation.loss:.3g} is not positive: there is no power law to forecast by")
         memory, left = self.memory, budget - observation.cost
         probe_cost = self.probe_share * budget
         if len(memory.costs) < _LEAST_POINTS:
@@ -104,6 +112,8 @@ class Forecast(SwapRule):
             return self.stay(f"the probe of the convex phase failed: {probe.failure or 'its loss is not finite'}")
         now = max(observation.cost, at + probe.cost)
         left = max(budget - now, 0.0)
+        if min(probe.loss_before, probe.loss_after) <= 0.0:
+            return self.stay(f"the probe's loss, {probe.loss_after:.3g}, is not positive: there is no power law to forecast by")
         power, convex = self._power(), Convergence.of(probe)
         staying = trend.log(probe.loss_before) - power * math.log((now + left) / now)
         wait = min(max(best_moment(power, convex.power, budget), now), max(budget - 3.0 * probe.cost, now)) - now

@@ -48,6 +48,12 @@ class Combination(SwapRule):
         for part in self.parts:
             part.reset()
 
+    def begin_again(self) -> None:
+        """Begin anew in all parts."""
+        SwapRule.reset(self)
+        for part in self.parts:
+            part.begin_again()
+
     def state_dict(self) -> dict[str, Any]:
         """The state of the combination and of its parts."""
         return {**super().state_dict(), "parts": [part.state_dict() for part in self.parts]}

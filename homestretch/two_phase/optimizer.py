@@ -8,12 +8,14 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from homestretch import arguments
 from homestretch.cost import CostMeter
 from homestretch.decision import Decision
 from homestretch.descent import Descent
 from homestretch.errors import UnsupportedError
 from homestretch.history import History
 from homestretch.objective import AnyObjective, LeastSquares
+from homestretch.pickling import whole_state
 from homestretch.promotion import Promotion
 from homestretch.resort import MeasuredResort, Race, Resort
 from homestretch.swap import SwapRule, default_rule
@@ -23,6 +25,7 @@ from homestretch.two_phase.gradient_norm import KINDS, RunningMean
 from homestretch.two_phase.hand_over import Second, SecondPhase, growing, second_function
 from homestretch.two_phase.inspection import Inspection, as_inspection
 from homestretch.two_phase.journal import Iterations
+from homestretch.two_phase.kept import Kept, restore_best
 from homestretch.two_phase.measure import observe
 from homestretch.two_phase.transitions import after_first_epoch, after_second_epoch
 
@@ -47,7 +50,7 @@ class TwoPhase(Optimizer):
         first: Any torch optimizer. Its parameter groups are this optimizer's, so learning-rate schedules may hold either.
         second: ``"auto"``, a Descent over the same parameters, or a function that makes one from a list of them.
         rule: When to swap; by default :class:`~homestretch.swap.PacedPeak`, and without a budget
-            :class:`~homestretch.swap.GradientNormPeak`.
+            :class:`~homestretch.swap.GradientNormPeak`. Rule, resort and inspection begin with nothing in memory.
         resort: When to go back; by default when the convex phase makes less progress for its cost than the first phase did.
             A :class:`~homestretch.resort.Race` lets both phases run before one goes on.
         evidence: ``"record"`` the curvature at a proposed swap, ``"wait"`` with the swap until it speaks for convexity,
@@ -64,6 +67,7 @@ class TwoPhase(Optimizer):
         history: Where records go; a new one in memory by default.
 
     Raises:
+        TypeError: If ``rule`` or ``resort`` is none.
         ValueError: If arguments are out of range or ``first`` has other parameters.
     """
 
@@ -85,19 +89,25 @@ class TwoPhase(Optimizer):
         metrics: Callable[[], dict[str, float]] | None = None,
         history: History | None = None,
     ) -> None:
+        _check_policies(rule, resort)
         _check_choices(objective, gradient_norm, resort, decoupled_decay, promote=promote)
         super().__init__(params, {})
+        self.defaults = first.defaults  # which schedules ask for momentum
         given = [id(p) for g in self.param_groups for p in g["params"]]
         if given != [id(p) for g in first.param_groups for p in g["params"]]:
             raise ValueError("first must optimise the same parameters as params, in the same order")
         self.first = first
         self.objective = objective
+        self._own_rule = rule is None
         self.rule = rule if rule is not None else default_rule(budget)
         self.resort = resort if resort is not None else MeasuredResort()
         self.history = history if history is not None else History()
         self.budget = budget
         self.metrics = metrics
         self.inspection = as_inspection(evidence)
+        for remembering in (self.rule, self.resort, self.inspection):
+            if remembering is not None:
+                remembering.reset()  # it may have seen another run
         if objective is None and self.inspection is not None and self.inspection.mode == "wait":
             raise ValueError("evidence='wait' needs an objective to take Hessian products of")
         self.phase = "first"
@@ -115,6 +125,7 @@ class TwoPhase(Optimizer):
         whole = self.second_function(objective) if objective is not None else None
         self.convex = SecondPhase(second, self.trainable, whole)
         self.growing = growing(objective)
+        self.kept = Kept()
         self.mean = RunningMean(self.trainable)
         self._iterations = Iterations()
         self.share_groups()
@@ -124,6 +135,20 @@ class TwoPhase(Optimizer):
     def second(self) -> Descent:
         """The method of the convex phase."""
         return self.convex.get()
+
+    def plan(self, budget: float) -> None:
+        """Say what the run may cost, where that was not known when this was made; a budget that was given stays.
+
+        A swap rule that was left to us is chosen again, if no epoch has been made yet.
+
+        Args:
+            budget: Gradient-equivalents planned; an epoch of the first phase is one.
+        """
+        if self.budget is not None:
+            return
+        self.budget = arguments.positive("budget", budget)
+        if self._own_rule and not self.epochs:
+            self.rule = default_rule(budget)
 
     # --- one epoch, one step ---
 
@@ -135,6 +160,7 @@ class TwoPhase(Optimizer):
         """
         if self.objective is None:
             raise UnsupportedError("epoch() needs an objective: give one to TwoPhase, or call end_epoch() after your own loop")
+        self.mean.reset()  # of what an epoch that was broken off left there
         if self.phase == "first":
             yield from self.objective.minibatches(self.epochs + 1)
         else:
@@ -174,12 +200,25 @@ class TwoPhase(Optimizer):
         if self.objective is None and self.phase == "first":
             self.meter.count_gradient()
         self.first_epochs += self.phase == "first"
-        observation = observe(self, loss, gradient_norm)
-        decision = after_first_epoch(self, observation) if self.phase == "first" else after_second_epoch(self, observation)
-        self.mean.reset()
+        try:
+            observation = observe(self, loss, gradient_norm)
+            decision = after_first_epoch(self, observation) if self.phase == "first" else after_second_epoch(self, observation)
+        finally:
+            self.mean.reset()
         if self.inspection is not None:
             self.inspection.end_epoch()
         return decision
+
+    def restore_best(self) -> bool:
+        """At the end of a run: put the best point of a convex phase that the run has gone back from back, if it is lower.
+
+        :func:`~homestretch.fit` does it by itself. Costs two forward passes where a point is kept, else nothing; needs the
+        objective.
+
+        Returns:
+            Whether the parameters have changed.
+        """
+        return restore_best(self) is not None
 
     def prepare_second(self) -> Descent:
         """The method of the convex phase, begun afresh from the current point with what ``first`` has learned."""
@@ -232,10 +271,24 @@ class TwoPhase(Optimizer):
 
         return self.first.step(watched)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything, for copies and pickles; torch would keep groups and state alone."""
+        return whole_state(self)
+
     def share_groups(self) -> None:
         """This optimizer's groups and state are the first optimizer's, so that schedules may hold either."""
         self.param_groups = self.first.param_groups
         self.state = self.first.state
+
+
+def _check_policies(rule: SwapRule | None, resort: Resort | None) -> None:
+    """Refuse what is no rule or no policy, before an epoch has been made."""
+    if rule is not None and not isinstance(rule, SwapRule):
+        raise TypeError(
+            f"rule must be a swap rule such as AtEpoch(30), got {rule!r}; wrap a function in homestretch.swap.Custom"
+        )
+    if resort is not None and not isinstance(resort, Resort):
+        raise TypeError(f"resort must be a policy such as MeasuredResort() or NoResort(), got {resort!r}")
 
 
 def _check_choices(

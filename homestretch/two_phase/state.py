@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _KEY = "two_phase"
 _WITH_STATE = (Objective, LeastSquares)
 _PREFIX = "second/"
+_KEPT = "kept/parameter"
 
 
 def save(optimizer: TwoPhase) -> dict[str, Any]:
@@ -40,6 +41,9 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
         "meter": optimizer.meter.state_dict(),
         "promoted": optimizer.promotion is not None and optimizer.promotion.active,
     }
+    about["kept"] = {"loss": optimizer.kept.loss, "version": optimizer.kept.version}
+    for number, kept in zip(_trainable_numbers(optimizer), optimizer.kept.parameters, strict=False):  # none or all
+        packed["state"].setdefault(number, {})[_KEPT] = kept
     if optimizer.phase == "second":
         second = optimizer.second.state_dict()
         numbers = _trainable_numbers(optimizer)
@@ -57,7 +61,9 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     if _KEY not in groups[0]:
         raise ValueError("state_dict is not that of a TwoPhase: load an optimizer's own state into optimizer.first instead")
     about = groups[0][_KEY]
-    first_state = {k: {n: v for n, v in entry.items() if not n.startswith(_PREFIX)} for k, entry in packed["state"].items()}
+    first_state = {
+        k: {n: v for n, v in entry.items() if not n.startswith(_PREFIX) and n != _KEPT} for k, entry in packed["state"].items()
+    }
     first_groups = [{k: v for k, v in g.items() if k != _KEY} for g in groups]
     if about["promoted"] and optimizer.promotion is None:
         raise ValueError("the state was saved from a promoted convex phase: make this TwoPhase with promote=True")
@@ -79,6 +85,9 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     if optimizer.growing is not None and about["growing"] is not None:
         optimizer.growing.load_state_dict(about["growing"])
     optimizer.meter.load_state_dict(about["meter"])
+    found = [packed["state"].get(number, {}).get(_KEPT) for number in _trainable_numbers(optimizer)]
+    optimizer.kept.load(about["kept"], [t.clone() for t in found if t is not None])
+    optimizer.mean.reset()  # the epoch that it holds a part of is not gone on with
     if about["promoted"] and optimizer.promotion is not None:
         optimizer.promotion.apply(check=False)
     if "second" in about:

@@ -31,11 +31,15 @@ _DONE = (
 
 def after_first_epoch(optimizer: TwoPhase, observation: Observation) -> Decision:
     """Ask the swap rule, give it the probe it may want, and swap if it says so and the resort and the evidence let it."""
-    optimizer.resort.observe_first(observation.cost, observation.loss)
+    resort = optimizer.resort
+    resort.observe_first(observation.cost, observation.loss)
+    if not resort.may_swap(observation.cost, observation.budget):
+        optimizer.rule.watch(observation)
+        decision = Decision(swap=False, reason="this run has gone back and is not to swap again yet", rule=resort.name)
+        write_decision(optimizer, decision)
+        return decision
     decision = _ask(optimizer, observation)
-    if decision.swap and optimizer.resort.may_swap(observation.cost, observation.budget):
-        return propose(optimizer, decision)
-    return decision
+    return propose(optimizer, decision) if decision.swap else decision
 
 
 def _ask(optimizer: TwoPhase, observation: Observation) -> Decision:
@@ -67,10 +71,12 @@ def after_second_epoch(optimizer: TwoPhase, observation: Observation) -> Decisio
         loss = optimizer.second_function(optimizer.objective).loss()
         observation, stop = replace(observation, loss=loss, cost=optimizer.meter.gradient_equivalents), None
     failure = None if stop is None or stop in _DONE else f"the convex phase stopped: {stop.value}"
-    decision = optimizer.resort.observe_second(observation.cost, observation.loss, failure)
+    decision = optimizer.resort.observe_second(
+        observation.cost, observation.loss, failure, version=_version(optimizer), start=optimizer.second.start_loss
+    )
     if decision.swap:
         write_decision(optimizer, decision)
-        go_back(optimizer, decision)
+        go_back(optimizer, decision, observation.loss)
     return decision
 
 
@@ -86,7 +92,7 @@ def propose(optimizer: TwoPhase, proposal: Decision) -> Decision:
         optimizer.objective.check_deterministic()
     race = run_race(optimizer, optimizer.resort) if isinstance(optimizer.resort, Race) else None
     if race is not None and race.swap:
-        optimizer.rule.reset()
+        optimizer.rule.begin_again()
         return replace(race, swap=False)
     _begin_second(optimizer, decision, raced=race is not None)
     return decision
@@ -110,17 +116,25 @@ def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> No
     notes += [note for note in (promoted, settled, decoupled_note(optimizer.first, optimizer.decoupled_decay)) if note]
     values = dict(decision.values) if loss is None else {**decision.values, "exact_loss": loss}
     write_event(optimizer, "swap", "; ".join(notes), values)
-    optimizer.resort.swapped(optimizer.meter.gradient_equivalents, optimizer.epochs, loss, optimizer.budget)
+    spent = optimizer.meter.gradient_equivalents
+    optimizer.resort.swapped(spent, optimizer.epochs, loss, optimizer.budget, _version(optimizer))
+
+
+def _version(optimizer: TwoPhase) -> int:
+    return 0 if optimizer.objective is None else optimizer.objective.version
 
 
 def _on_all_data(optimizer: TwoPhase) -> bool:
     return optimizer.growing is None or optimizer.growing.complete
 
 
-def go_back(optimizer: TwoPhase, decision: Decision) -> None:
-    """The safe resort: the first optimizer goes on from the best point, with its state and its schedule."""
+def go_back(optimizer: TwoPhase, decision: Decision, loss: float) -> None:
+    """The safe resort: the first optimizer goes on from the best point, which is kept, with its state and its schedule."""
+    optimizer.kept.offer(loss, optimizer.trainable, _version(optimizer))
     go_on_from_here(optimizer.first)
     optimizer.phase = "first"
-    optimizer.rule.reset()
+    optimizer.rule.begin_again()
+    if optimizer.inspection is not None:
+        optimizer.inspection.verdict.reset()
     back = [] if optimizer.promotion is None else [optimizer.promotion.undo()]
     write_event(optimizer, "resort", "; ".join([decision.reason, *back]), decision.values)

@@ -161,19 +161,20 @@ def test_a_checkpoint_of_the_validation_loop_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "budget", "swap"), [({"max_epochs": 30}, 30.0, 15), ({"max_epochs": -1, "max_steps": 3}, None, None)]
+    ("options", "budget", "rule"),
+    [({"max_epochs": 30}, 30.0, "paced-peak"), ({"max_epochs": -1, "max_steps": 3}, None, "gradient-norm-peak")],
 )
-def test_a_run_without_a_budget_is_planned_by_its_epochs(options, budget, swap):
+def test_a_run_without_a_budget_is_planned_by_its_epochs(options, budget, rule):
     """The loss is convex, so the gradient norm shows no peak: the rule must know when the run ends."""
     trainer, _ = train_phased(Line(open_end), **options)
-    assert (trainer.optimizers[0].budget, trainer.optimizers[0].swap_epoch) == (budget, swap)
+    assert (trainer.optimizers[0].budget, trainer.optimizers[0].rule.name) == (budget, rule)
 
 
 def test_a_resumed_run_is_planned_by_its_new_end(tmp_path):
     trainer, _ = train_phased(Line(open_end), max_epochs=30, max_steps=9)
     trainer.save_checkpoint(tmp_path / "three.ckpt")
     trainer, _ = train_phased(Line(open_end), max_epochs=10, ckpt_path=tmp_path / "three.ckpt")
-    assert (trainer.optimizers[0].budget, trainer.optimizers[0].swap_epoch) == (10.0, 5)
+    assert (trainer.optimizers[0].budget, trainer.optimizers[0].epochs) == (10.0, 10)
 
 
 def test_a_monitor_of_the_training_step_is_warned_about():

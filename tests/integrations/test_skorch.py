@@ -88,7 +88,7 @@ def test_a_run_without_a_budget_is_planned_by_its_epochs():
     """The loss is convex, so the gradient norm shows no peak: the rule must know when the run ends."""
     net = TwoPhaseRegressor(Sizes, lr=1e-3, max_epochs=30, batch_size=16, train_split=None, optimizer__second=LBFGS, verbose=0)
     net.fit(*data())
-    assert (net.optimizer_.budget, net.optimizer_.swap_epoch) == (30.0, 15)
+    assert (net.optimizer_.budget, net.optimizer_.rule.name) == (30.0, "paced-peak")
 
 
 def test_a_budget_of_the_user_is_kept():

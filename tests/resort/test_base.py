@@ -64,3 +64,31 @@ def test_no_last_stretch():
 def test_wrong_retry(wrong, name):
     with pytest.raises(ValueError, match=name):
         MeasuredResort(**wrong)
+
+
+def test_another_function_restates_the_course():
+    """All losses of a run whose function doubles give the decisions of one whose function stays."""
+    decisions = []
+    for factor in (1.0, 2.0):
+        resort = MeasuredResort()
+        for c in range(1, 21):
+            resort.observe_first(float(c), 1.0 / c)
+        resort.swapped(20.0, 20, loss=0.05, budget=100.0, version=4)
+        resort.observe_second(21.0, 0.04, version=4, start=0.05)
+        for step in range(12):
+            loss = 0.04 * 0.97**step
+            decision = resort.observe_second(22.0 + step, factor * loss, version=5, start=factor * loss / 0.97)
+            decisions.append((decision.swap, decision.values.get("lag")))
+    half = len(decisions) // 2
+    assert [s for s, _ in decisions[:half]] == [s for s, _ in decisions[half:]] == [False] * half
+    assert [lag for _, lag in decisions[:half]] == pytest.approx([lag for _, lag in decisions[half:]])
+
+
+def test_a_function_whose_loss_is_zero_leaves_no_trend():
+    resort = MeasuredResort()
+    for c in range(1, 21):
+        resort.observe_first(float(c), 1.0 / c)
+    resort.swapped(20.0, 20, loss=0.05)
+    resort.observe_second(21.0, 0.0, version=1, start=0.0)
+    assert resort.memory.power is None
+    assert resort.memory.lowest == 0.0

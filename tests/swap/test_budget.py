@@ -176,3 +176,22 @@ def test_needs_a_budget():
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         BudgetAware(**settings)
+
+
+def test_probes_keep_to_their_share_after_a_return():
+    rule = Forecast()
+    rule.memory.spent = 7.0
+    rule.begin_again()
+    assert rule.memory.spent == 7.0
+    rule.reset()
+    assert rule.memory.spent == 0.0
+
+
+@pytest.mark.parametrize("loss", [0.0, -1.0])
+def test_losses_that_are_not_positive_are_not_forecast(loss):
+    rule = Forecast()
+    for epoch in range(1, 9):
+        decision = rule.observe(Observation(epoch=epoch, loss=loss, gradient_norm=1.0, cost=float(epoch), budget=100.0))
+        assert not decision.swap
+        assert not decision.probe
+    assert "not positive" in decision.reason

@@ -1,26 +1,35 @@
 from __future__ import annotations
 
+import copy
+import itertools
 import math
+import pickle
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import mse_loss
 from torch.optim import SGD, Adam, AdamW
+from torch.optim.lr_scheduler import OneCycleLR
 
 from homestretch import (
     LBFGS,
     AtEpoch,
     BudgetAware,
     ConjugateGradient,
+    GaussNewtonCG,
     GoldenSection,
+    LeastSquares,
     LiteralPeak,
     Never,
+    NewtonCG,
     NoResort,
     Objective,
     TwoPhase,
 )
 from homestretch.errors import NonFiniteError, UnsupportedError
 from homestretch.history import DecisionRecord, EpochRecord, EventRecord, IterationRecord
+from homestretch.objective.redraw import UniformRedraw
 from homestretch.resort import MeasuredResort
 from homestretch.swap import AtStep
 
@@ -268,3 +277,140 @@ def test_other_parameters_are_refused(network):
     model = network()
     with pytest.raises(ValueError, match="first must optimise the same parameters"):
         TwoPhase(model.parameters(), first=Adam(network().parameters()))
+
+
+def test_a_run_goes_on_after_a_diverged_epoch_is_rolled_back(setting, run):
+    model, objective, optimizer = setting(rule=Never())
+    run(optimizer, 1)
+    kept, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.nan)
+    with pytest.raises(NonFiniteError):
+        run(optimizer, 1)
+    model.load_state_dict(kept)
+    optimizer.load_state_dict(state)
+    run(optimizer, 1)
+    assert optimizer.history.of(EpochRecord)[-1].loss == pytest.approx(objective.loss(), rel=0.2)
+
+
+def test_an_epoch_broken_off_leaves_nothing_in_the_next(setting, run):
+    _, _, optimizer = setting(rule=Never())
+    for closure in optimizer.epoch():
+        optimizer.step(closure)
+        break
+    run(optimizer, 1)
+    assert optimizer.history.of(DecisionRecord)[-1].epoch == 1
+    assert optimizer.first_steps == 5
+    assert optimizer.mean.loss() != optimizer.mean.loss()  # NaN: empty
+
+
+@pytest.mark.parametrize("make", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+@pytest.mark.parametrize("epochs", [2, 6])
+def test_copies_go_on_bit_for_bit(setting, run, make, epochs):
+    model, _, optimizer = setting()
+    run(optimizer, epochs)
+    copied, other = make((model, optimizer))
+    run(optimizer, 3)
+    run(other, 3)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), copied.parameters(), strict=True))
+    assert [r.loss for r in optimizer.history.of(EpochRecord)] == [r.loss for r in other.history.of(EpochRecord)]
+
+
+@pytest.mark.parametrize("holder", ["first", "two phases"])
+def test_a_schedule_that_cycles_momentum_may_hold_either(setting, run, holder):
+    _, _, optimizer = setting()
+    schedule = OneCycleLR(optimizer if holder == "two phases" else optimizer.first, max_lr=0.1, total_steps=20)
+    rates = []
+    for _ in range(3):
+        run(optimizer, 1)
+        schedule.step()
+        rates.append(optimizer.first.param_groups[0]["lr"])
+    assert rates == sorted(set(rates))
+
+
+def test_rules_and_resorts_begin_anew_in_a_second_run(setting, run):
+    rule, resort = AtEpoch(3), MeasuredResort()
+    for _ in range(2):
+        _, _, optimizer = setting(rule=rule, resort=resort)
+        run(optimizer, 2)
+        assert len(resort.memory.first_costs) == 2
+
+
+@pytest.mark.parametrize(("name", "value"), [("rule", AtEpoch), ("rule", lambda o: True), ("resort", False)])
+def test_what_is_no_policy_is_refused_at_the_door(setting, name, value):
+    with pytest.raises(TypeError, match=f"{name} must be a"):
+        setting(**{name: value})
+
+
+def test_a_plan_comes_late_or_not_at_all(setting, run):
+    _, _, optimizer = setting(rule=None)
+    optimizer.plan(50.0)
+    assert (optimizer.budget, optimizer.rule.name) == (50.0, "paced-peak")
+    optimizer.plan(60.0)
+    assert optimizer.budget == 50.0
+    _, _, optimizer = setting(rule=Never())
+    run(optimizer, 1)
+    optimizer.plan(50.0)
+    assert (optimizer.budget, optimizer.rule.name) == (50.0, "never")
+
+
+class Asking(Never):
+    """Always asks for a probe."""
+
+    def judge(self, observation):
+        return self.stay("a probe would tell", probe=True, probe_cost=2.0)
+
+    def watch(self, observation):
+        pass
+
+
+def test_nothing_is_probed_while_no_swap_is_allowed(setting, run, return_after):
+    _, _, optimizer = setting(resort=return_after(2))
+    run(optimizer, 6)
+    assert optimizer.phase == "first"
+    optimizer.rule = Asking()
+    spent = optimizer.meter.gradient_equivalents
+    run(optimizer, 2)
+    assert optimizer.meter.gradient_equivalents == pytest.approx(spent + 2)
+    last = optimizer.history.of(DecisionRecord)[-1]
+    assert not last.swap
+    assert "not to swap again yet" in last.reason
+
+
+@pytest.mark.parametrize("method", [NewtonCG, GaussNewtonCG])
+def test_a_reload_does_not_choose_the_way_of_products_anew(setting, run, method):
+    model, _, optimizer = setting(second=method)
+    run(optimizer, 5)
+    other, objective, again = setting(second=method)
+    other.load_state_dict(model.state_dict())
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # torch does not copy what it loads
+    run(optimizer, 3)
+    run(again, 3)
+    assert objective.meter.gradient_equivalents == optimizer.meter.gradient_equivalents
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_redrawn_points_are_no_spike():
+    """The points of this fit come from ever harder places, so that each draw multiplies the loss."""
+
+    class Wandering:
+        def __init__(self):
+            self.draws = 0
+
+        def __call__(self, count, generator):
+            self.draws += 1
+            return (1.0 + self.draws) * (2.0 * torch.rand(count, 1, generator=generator, dtype=torch.float64) - 1.0)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    points = torch.linspace(-1, 1, 40, dtype=torch.float64).unsqueeze(1)
+    f = LeastSquares(lambda m, x: m(x) - torch.sin(3 * x), model, points, redraw=UniformRedraw(Wandering(), 30))
+    optimizer = TwoPhase(
+        model.parameters(), f, first=Adam(model.parameters(), lr=1e-2), rule=AtEpoch(28), second=LBFGS, budget=500.0
+    )
+    for _ in range(80):
+        for closure in optimizer.epoch():
+            optimizer.step(closure)
+    losses = [r.loss for r in optimizer.history.of(EpochRecord)]
+    assert max(b / a for a, b in itertools.pairwise(losses[28:])) > 2.0
+    assert [e.name for e in optimizer.history.of(EventRecord) if e.name != "evidence"] == ["swap"]

@@ -13,12 +13,13 @@ from homestretch.cost import CostMeter
 from homestretch.objective.batches import Batches
 from homestretch.objective.modes import fix_masks, full_pass_mode
 from homestretch.objective.products.choosing import Chooser
-from homestretch.objective.products.gauss_newton import GaussNewtonProduct, output_curvature
-from homestretch.objective.products.hessian import HessianProduct, refuse_sharded
+from homestretch.objective.products.gauss_newton import output_curvature
+from homestretch.objective.products.hessian import refuse_sharded
+from homestretch.objective.products.ways import Ways
 from homestretch.vectors import Vector
 
 
-class DatasetProducts:
+class DatasetProducts(Ways):
     """Hessian and Gauss-Newton products for :class:`~homestretch.objective.dataset.Objective`.
 
     Exact over all the data, every micro-batch weighted by its share, in the same mode and memory as a full pass. The way a
@@ -39,19 +40,6 @@ class DatasetProducts:
     _compute: Callable[[nn.Module, Any], tuple[Any, Any]]
     _group: dist.ProcessGroup | None
 
-    _hessian: HessianProduct | None = None
-    _gauss_newton: GaussNewtonProduct | None = None
-
-    @property
-    def hessian_mode(self) -> str:
-        """How Hessian products are made; empty before the first one."""
-        return self._hessian.choice.mode if self._hessian else ""
-
-    @property
-    def gauss_newton_mode(self) -> str:
-        """How the Jacobian's products inside Gauss-Newton products are made; empty before the first one."""
-        return self._gauss_newton.choice.mode if self._gauss_newton else ""
-
     def hessian_product(self, vector: Vector) -> Vector:
         """The Hessian of the loss over all the data times ``vector``, one tensor for each of ``parameters``.
 
@@ -59,8 +47,6 @@ class DatasetProducts:
             UnsupportedError: If the parameters are sharded.
         """
         refuse_sharded(self.parameters)
-        if self._hessian is None:
-            self._hessian = HessianProduct(self.parameters, self.model)
         maker = self._hessian
 
         def product(batch: Any, index: int) -> Vector:
@@ -78,8 +64,6 @@ class DatasetProducts:
             UnsupportedError: If the outputs are not one tensor or the parameters are sharded.
         """
         refuse_sharded(self.parameters)
-        if self._gauss_newton is None:
-            self._gauss_newton = GaussNewtonProduct(self.parameters, self.model)
         maker = self._gauss_newton
 
         def product(batch: Any, index: int) -> Vector:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from homestretch import vectors
 from homestretch.cost import FORWARD, GRADIENT, CostMeter
 from homestretch.objective.products.choosing import agree
-from homestretch.objective.products.gauss_newton import GaussNewtonProduct
-from homestretch.objective.products.hessian import HessianProduct, refuse_sharded
+from homestretch.objective.products.hessian import refuse_sharded
 from homestretch.objective.products.jacobian import COLUMNS, PER_POINT, ROWS, by_columns, by_points, by_rows, count_points, over
 from homestretch.objective.products.swapping import swapped
+from homestretch.objective.products.ways import Ways
 from homestretch.vectors import Vector
 
 _FLOPS = 6.0  # of a gradient for each residual and parameter: two forward, four backward, as a dense layer has it
@@ -25,7 +25,7 @@ _BATCH = 64  # backward passes that go side by side
 _SAME = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
-class ResidualProducts(ABC):
+class ResidualProducts(Ways, ABC):
     r"""The curvature side of :class:`~homestretch.objective.least_squares.LeastSquares`.
 
     Attributes:
@@ -51,8 +51,7 @@ class ResidualProducts(ABC):
         self._count = 0  # residuals at the latest stacking
         self._flops = flops
         self._needs_graph = False  # the residual function itself differentiates by autograd
-        self._hessian = HessianProduct(self.parameters, model)
-        self._gauss_newton = GaussNewtonProduct(self.parameters, model)
+        self.make_products(self.parameters, model)
 
     @abstractmethod
     def evaluate(self, points: Any) -> dict[str, Tensor]:
@@ -82,16 +81,6 @@ class ResidualProducts(ABC):
     def flops_per_gradient(self) -> float:
         """Floating-point operations of one gradient, by which dense algebra is priced."""
         return self._flops or _FLOPS * self._size * (self._count or len(self.stacked()))
-
-    @property
-    def hessian_mode(self) -> str:
-        """How Hessian products are made; empty before the first one."""
-        return self._hessian.choice.mode
-
-    @property
-    def gauss_newton_mode(self) -> str:
-        """How Gauss-Newton products are made; empty before the first one."""
-        return self._gauss_newton.choice.mode
 
     def hessian_product(self, vector: Vector) -> Vector:
         """The Hessian of the loss times ``vector``, one tensor for each of ``parameters``."""

@@ -1,0 +1,73 @@
+"""The best point of a convex phase that a run has gone back from: the run ends there unless it ends below it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from homestretch.two_phase.hand_over import buffers_of, put_buffers, settle
+from homestretch.two_phase.journal import write_event
+
+if TYPE_CHECKING:
+    from homestretch.two_phase.optimizer import TwoPhase
+
+
+class Kept:
+    """A copy of the parameters, one vector more in memory once a run has gone back.
+
+    Attributes:
+        loss: The loss there, infinite while nothing is kept.
+        version: Version of the function that the loss is of.
+        parameters: The copy, one tensor a trainable parameter.
+    """
+
+    def __init__(self) -> None:
+        self.loss, self.version = math.inf, 0
+        self.parameters: list[Tensor] = []
+
+    def offer(self, loss: float, parameters: Sequence[Tensor], version: int) -> None:
+        """Keep the present parameters if their loss is finite, and lower than that of those kept, or of another function."""
+        if math.isfinite(loss) and (loss < self.loss or version != self.version):
+            self.loss, self.version = loss, version
+            self.parameters = [p.detach().clone() for p in parameters]
+
+    @torch.no_grad()
+    def put_back(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Exchange the parameters for those kept; returns a copy of what they were."""
+        before = [p.detach().clone() for p in parameters]
+        for p, value in zip(parameters, self.parameters, strict=True):
+            p.copy_(value)
+        return before
+
+    def load(self, about: Mapping[str, Any], parameters: list[Tensor]) -> None:
+        """Go on with what a state held."""
+        self.loss, self.version, self.parameters = float(about["loss"]), int(about["version"]), parameters
+
+
+def restore_best(optimizer: TwoPhase) -> float | None:
+    """Put the parameters kept at a return back if the loss there is below the present one; two forward passes, counted.
+
+    Returns:
+        The loss there; ``None`` if nothing is kept, there is no objective to compare by, or the present loss is lower.
+    """
+    kept, objective = optimizer.kept, optimizer.objective
+    if not kept.parameters or objective is None:
+        return None
+    function = optimizer.second_function(objective)
+    loss, buffers = function.loss(), buffers_of(objective)
+    before = kept.put_back(optimizer.trainable)
+    settle(objective)
+    best = function.loss()
+    if best < loss:
+        message = f"the best point of the convex phase is back: its loss {best:.3g} is below {loss:.3g}"
+        write_event(optimizer, "restored", message, {"loss": best})
+        return best
+    with torch.no_grad():
+        for p, value in zip(optimizer.trainable, before, strict=True):
+            p.copy_(value)
+    put_buffers(objective, buffers)
+    return None
