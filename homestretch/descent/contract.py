@@ -25,7 +25,7 @@ _SCALARS = "descent"  # the key in the first parameter group that holds all scal
 
 
 def _fresh_scalars() -> dict[str, Any]:
-    return {"iteration": 0, "function_version": -1, "since_best": 0, "spent": 0.0, "elapsed": 0.0, "stop": ""}
+    return {"iteration": 0, "function_version": -1, "since_best": 0, "spent": 0.0, "elapsed": 0.0, "stop": "", "renewals": 0}
 
 
 class TorchContract(Optimizer):

@@ -14,22 +14,21 @@ from homestretch.decision import Decision
 from homestretch.descent import Descent
 from homestretch.errors import UnsupportedError
 from homestretch.history import History
-from homestretch.objective import AnyObjective, LeastSquares
+from homestretch.objective import AnyObjective
 from homestretch.pickling import whole_state
 from homestretch.promotion import Promotion
-from homestretch.resort import MeasuredResort, Race, Resort
+from homestretch.resort import MeasuredResort, Resort
 from homestretch.swap import SwapRule, default_rule
 from homestretch.two_phase import state as state_format
 from homestretch.two_phase.averages import use_training_weights
-from homestretch.two_phase.gradient_norm import KINDS, RunningMean
+from homestretch.two_phase.choices import check_choices, check_policies
+from homestretch.two_phase.gradient_norm import RunningMean
 from homestretch.two_phase.hand_over import Second, SecondPhase, growing, second_function
 from homestretch.two_phase.inspection import Inspection, as_inspection
 from homestretch.two_phase.journal import Iterations
 from homestretch.two_phase.kept import Kept, restore_best
 from homestretch.two_phase.measure import observe
 from homestretch.two_phase.transitions import after_first_epoch, after_second_epoch
-
-_DECAY_CHOICES = ("ignore", "penalty")
 
 
 class TwoPhase(Optimizer):
@@ -89,8 +88,8 @@ class TwoPhase(Optimizer):
         metrics: Callable[[], dict[str, float]] | None = None,
         history: History | None = None,
     ) -> None:
-        _check_policies(rule, resort)
-        _check_choices(objective, gradient_norm, resort, decoupled_decay, promote=promote)
+        check_policies(rule, resort)
+        check_choices(objective, gradient_norm, resort, decoupled_decay, promote=promote)
         super().__init__(params, {})
         self.defaults = first.defaults  # which schedules ask for momentum
         given = [id(p) for g in self.param_groups for p in g["params"]]
@@ -279,31 +278,3 @@ class TwoPhase(Optimizer):
         """This optimizer's groups and state are the first optimizer's, so that schedules may hold either."""
         self.param_groups = self.first.param_groups
         self.state = self.first.state
-
-
-def _check_policies(rule: SwapRule | None, resort: Resort | None) -> None:
-    """Refuse what is no rule or no policy, before an epoch has been made."""
-    if rule is not None and not isinstance(rule, SwapRule):
-        raise TypeError(
-            f"rule must be a swap rule such as AtEpoch(30), got {rule!r}; wrap a function in homestretch.swap.Custom"
-        )
-    if resort is not None and not isinstance(resort, Resort):
-        raise TypeError(f"resort must be a policy such as MeasuredResort() or NoResort(), got {resort!r}")
-
-
-def _check_choices(
-    objective: AnyObjective | None, gradient_norm: str, resort: Resort | None, decoupled_decay: str, *, promote: bool
-) -> None:
-    """Refuse choices that are unknown, or that need an objective where there is none."""
-    if gradient_norm not in KINDS:
-        raise ValueError(f"gradient_norm must be one of {KINDS}, got {gradient_norm!r}")
-    if gradient_norm != "running-mean" and objective is None:
-        raise ValueError(f"gradient_norm={gradient_norm!r} needs an objective to evaluate")
-    if gradient_norm == "probe" and isinstance(objective, LeastSquares):
-        raise ValueError("gradient_norm='probe' needs samples, and LeastSquares has no subsets: use gradient_norm='exact'")
-    if isinstance(resort, Race) and objective is None:
-        raise ValueError("resort: a Race runs both phases by itself and needs an objective for it; use MeasuredResort")
-    if decoupled_decay not in _DECAY_CHOICES:
-        raise ValueError(f"decoupled_decay must be one of {_DECAY_CHOICES}, got {decoupled_decay!r}")
-    if promote and objective is None:
-        raise ValueError("promote needs an objective, whose data can be cast; with plain closures cast model and data yourself")

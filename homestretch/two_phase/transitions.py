@@ -121,7 +121,8 @@ def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> No
 
 
 def _version(optimizer: TwoPhase) -> int:
-    return 0 if optimizer.objective is None else optimizer.objective.version
+    """Version of what the convex phase minimises: the objective's, and of plain closures how often change was announced."""
+    return int(optimizer.second.scalars["renewals"]) if optimizer.objective is None else optimizer.objective.version
 
 
 def _on_all_data(optimizer: TwoPhase) -> bool:

@@ -414,3 +414,25 @@ def test_redrawn_points_are_no_spike():
     losses = [r.loss for r in optimizer.history.of(EpochRecord)]
     assert max(b / a for a, b in itertools.pairwise(losses[28:])) > 2.0
     assert [e.name for e in optimizer.history.of(EventRecord) if e.name != "evidence"] == ["swap"]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_closure_that_changes_is_no_spike_if_that_is_said(network, data, announced):
+    model = network()
+    inputs, targets = data()
+    factor = 1.0
+
+    def closure():
+        optimizer.zero_grad()
+        loss = factor * mse_loss(model(inputs), targets)
+        loss.backward()
+        return loss
+
+    optimizer = TwoPhase(model.parameters(), first=Adam(model.parameters(), lr=1e-2), rule=AtEpoch(5), second=LBFGS)
+    for epoch in range(20):
+        if epoch == 12:
+            factor = 10.0
+            optimizer.second.renew() if announced else optimizer.second.scalars.update(function_version=-1)
+        optimizer.step(closure)
+        optimizer.end_epoch()
+    assert (optimizer.phase == "second") is announced
