@@ -198,7 +198,7 @@ def test_a_promoted_state_needs_promotion():
         for closure in optimizer.epoch():
             optimizer.step(closure)
     state = optimizer.state_dict()
-    go_back(optimizer, Decision(swap=True, reason="enough", rule="test"))
+    go_back(optimizer, Decision(swap=True, reason="enough", rule="test"), function.loss())
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert "back from float64" in optimizer.history[-1].message
     with pytest.raises(ValueError, match="promote=True"):
