@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 
 
 def positive(name: str, value: float) -> float:
@@ -21,7 +22,7 @@ def at_least(name: str, value: float, lowest: float) -> float:
 
 def count(name: str, value: int) -> int:
     """``value``, if it is a whole number from 1; anything else is a wrong value, for it may have come in another's place."""
-    if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 1 and value == int(value)):
+    if not (isinstance(value, numbers.Real) and math.isfinite(value) and value >= 1 and value == int(value)):
         raise ValueError(f"{name} must be a whole number, 1 or more, got {value}")
     return int(value)
 

@@ -17,7 +17,7 @@ import torch
 from homestretch.errors import CheckpointError
 
 _FORMAT = "homestretch-checkpoint"
-_VERSION = 1
+_VERSION = 2  # raised whenever a state gets entries that older ones lack
 NAME = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 

@@ -31,6 +31,17 @@ class Identity:
     inverse_diagonal: Vector | None = None
 
 
+class Inverse:
+    r"""A fixed diagonal, given by the entries of :math:`M^{-1}`.
+
+    Args:
+        inverse_diagonal: One tensor a parameter.
+    """
+
+    def __init__(self, inverse_diagonal: Vector) -> None:
+        self.inverse_diagonal: Vector | None = inverse_diagonal
+
+
 class Diagonal:
     r"""A fixed diagonal :math:`M`.
 

@@ -117,7 +117,7 @@ class Run:
         if self.epochs is not None and optimizer.epochs >= self.epochs:
             return f"all {self.epochs} epochs are made"
         # A sum of mini-batches' shares may miss the budget by its rounding, which is no reason for one more epoch.
-        if self.budget is not None and optimizer.meter.gradient_equivalents >= self.budget * (1.0 - 1e-9):
+        if self.budget is not None and optimizer.meter.gradient_equivalents >= self._to_spend() * (1.0 - 1e-9):
             return f"the budget of {self.budget:g} gradient-equivalents is spent"
         if optimizer.phase == "second" and optimizer.second.stop_reason is not None:
             return f"the convex phase stopped: {optimizer.second.stop_reason.value}"
@@ -200,8 +200,12 @@ class Run:
     def _allow(self) -> None:
         """Let the convex phase spend what is left of the budget; whatever it needs where only epochs are planned."""
         if self.optimizer.phase == "second":
-            budget = math.inf if self.budget is None else self.budget
+            budget = math.inf if self.budget is None else self._to_spend()
             self.optimizer.second.allow(max(budget - self.optimizer.meter.gradient_equivalents, 0.0))
+
+    def _to_spend(self) -> float:
+        """The budget, less what the look back at the best point will cost."""
+        return (self.budget or math.inf) - self.optimizer.kept.price(self.optimizer.objective)
 
     def _call_back(self) -> str:
         _, record = self.optimizer.history.last(EpochRecord)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from homestretch import arguments
@@ -23,3 +24,9 @@ def test_checks(check, good, bad):
     for value in bad:
         with pytest.raises(ValueError, match="size must be "):
             check("size", value)
+
+
+def test_numbers_of_numpy_count():
+    assert arguments.count("memory", np.int64(10)) == 10
+    with pytest.raises(ValueError, match="memory must be a whole number"):
+        arguments.count("memory", object())

@@ -38,7 +38,7 @@ partly luck where the convex phase ends far from a minimum: look at how the fixe
 anything into a regret. The guide is [when to swap, and when not to](../when-to-swap.md).
 
 Made by `make bench-swap{scale_option}` and `python -m benchmarks.bench_swap --scale {scale} --report` from
-`benchmarks/results/{table}`. {environment}
+`benchmarks/results/{table}`. {codes}{environment}
 """
 SCALE_NOTES = {
     "full": "This is the full size.",
@@ -154,6 +154,12 @@ def left_out(rows: Sequence[Row], scale: str) -> str:
     return f" Not run yet: {', '.join(parts)}." if parts else ""
 
 
+def _codes(rows: Sequence[Row]) -> str:
+    """A sentence if the rows were not all made by one version of the code."""
+    versions = {row.get("code") or "unnamed" for row in rows}
+    return f"Its rows were made by {len(versions)} versions of the code (column `code`). " if len(versions) > 1 else ""
+
+
 def seconds(rows: Sequence[Row]) -> str:
     """Wall time of the runs together."""
     return f"{math.fsum(float(row['seconds']) for row in rows):.0f}"
@@ -172,6 +178,7 @@ def write_report(table: Path, folder: Path = DOCS) -> None:
         scale_option="" if known["scale"] == "small" else f" SCALE={known['scale']}",
         seeds=f"Seeds a problem: {', '.join(map(str, seeds))}.",
         table=table.name,
+        codes=_codes(rows),
         environment=f"Processor: {known['processor']}, {known['threads']} thread; Python {known['python']}; {versions}; "
         f"the rows add up to {seconds(rows)} s of wall time{known['note'] and ' (' + known['note'] + ')'}.",
     )

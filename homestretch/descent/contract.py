@@ -18,7 +18,7 @@ from homestretch.directions.base import Direction, Memory
 from homestretch.errors import UnsupportedError
 from homestretch.objective.base import Function
 from homestretch.pickling import whole_state
-from homestretch.preconditioners import Preconditioner
+from homestretch.preconditioners import Identity, Inverse, Preconditioner
 from homestretch.vectors import Vector
 
 _SCALARS = "descent"  # the key in the first parameter group that holds all scalars
@@ -126,8 +126,7 @@ class TorchContract(Optimizer):
         """Allocate the state, once the first step (or a loaded state) asks for it."""
         parameters = self.parameters
         if self._bound and not _same(parameters, self.memory.parameters):
-            self.restart()
-            self._changed = "other parameters are trainable now: all that was learned is forgotten"
+            self._begin_with(parameters)
         if self._bound:
             self._local = vectors.locals_of(parameters)
             if all(t.dtype == b.dtype for t, b in zip(self._local, self._start_buffer, strict=True)):
@@ -145,6 +144,20 @@ class TorchContract(Optimizer):
         self._gradient_buffer = vectors.zeros_like(self._local)
         self._watch.forget()
         self._bound = True
+
+    def _begin_with(self, parameters: Sequence[Tensor]) -> None:
+        """Begin anew with other parameters; what was spent, and the preconditioner where it knows them, stay."""
+        held = self.memory.get("inverse_diagonal")
+        known = {} if held is None else {id(p): d for p, d in zip(self.memory.parameters, held, strict=True)}
+        kept = {name: self.scalars[name] for name in ("iteration", "spent", "elapsed", "renewals")}
+        self.restart()
+        self.scalars.update(kept)
+        self._changed = "other parameters are trainable now: what was learned is forgotten"
+        if known and all(id(p) in known for p in parameters):
+            self.preconditioner = Inverse([vectors.local(known[id(p)]) for p in parameters])
+        elif known:
+            self.preconditioner = Identity()
+            self._changed += ", the preconditioner too, which does not know all of them"
 
     def _take_preconditioner(self) -> None:
         """Put the preconditioner into the state, in the parameters' dtype."""
@@ -188,6 +201,7 @@ class TorchContract(Optimizer):
             owned = {id(p) for p in covered} if isinstance(covered, (list, tuple)) else None
             missing = [p for p in self.memory.parameters if owned is not None and id(p) not in owned]
             if missing:
+                self._functions.known = None  # so that it is looked at again if it comes again
                 raise UnsupportedError(
                     f"{self._name(missing[0])} is the optimizer's, but not one of the parameters of {type(closure).__name__} "
                     f"({len(missing)} of {len(self.memory.parameters)} are not): register it on the module that the objective "

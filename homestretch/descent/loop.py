@@ -162,7 +162,7 @@ class Descent(CurrentPoint):
 
     def renew(self) -> None:
         """Tell the loop that the function has changed: it is evaluated again, and a loop that had stopped goes on."""
-        self.scalars.update(function_version=-1, renewals=int(self.scalars["renewals"]) + 1)
+        self.scalars.update(function_version=-1, renewals=int(self.scalars.get("renewals", 0)) + 1)
         self._forget_stop()
 
     # --- one iteration ---

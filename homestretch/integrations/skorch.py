@@ -63,7 +63,8 @@ def two_phase(
 class HomeStretch(Callback):
     """Closes epochs, writes the phase into the net's history, and ends training when the convex phase stops.
 
-    A :class:`~homestretch.TwoPhase` without a budget is given one of ``max_epochs``.
+    In ``fit`` a :class:`~homestretch.TwoPhase` without a budget is given one of ``max_epochs``; ``partial_fit``, whose end is
+    open, plans nothing.
 
     Attributes:
         stop_: Why the convex phase ended training; empty if it did not.
@@ -76,7 +77,9 @@ class HomeStretch(Callback):
             ValueError: If a callback clips gradients.
         """
         self.stop_ = ""
-        plan_budget(net.optimizer_, net.max_epochs)
+        if getattr(net, "whole_fit_", False):
+            spent = round(net.optimizer_.meter.gradient_equivalents) if isinstance(net.optimizer_, TwoPhase) else 0
+            plan_budget(net.optimizer_, spent + net.max_epochs)
         _refuse_clipping(net)
         warn_about_dropout(net.module_)
 
@@ -136,6 +139,14 @@ class _TwoPhase:
         ours = ("homestretch", HomeStretch())
         *others, printing = super()._default_callbacks  # type: ignore[misc]
         return [*others, ours, printing]
+
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Skorch's fit, which makes ``max_epochs`` and no more, so that these are a budget."""
+        self.whole_fit_ = True
+        try:
+            return super().fit(X, y, **fit_params)  # type: ignore[misc]
+        finally:
+            self.whole_fit_ = False
 
     def _step_optimizer(self, step_fn: Callable[[], Any]) -> None:
         step_with_call(super()._step_optimizer, step_fn)  # type: ignore[misc]

@@ -142,11 +142,14 @@ def _refuse_selection(loader: DataLoader[Any]) -> None:
     """
     if isinstance(loader.dataset, IterableDataset):
         return  # refused with the data set
+    if loader.batch_size is None and loader.batch_sampler is None:
+        raise ValueError("data: the DataLoader makes no batches (batch_size=None): give it a batch size, or its data set")
     plain = type(loader.sampler) is SequentialSampler or (
         type(loader.sampler) is RandomSampler
         and not loader.sampler.replacement
         and loader.sampler.num_samples == len(loader.sampler.data_source)
     )
+    plain = plain and len(loader.sampler) == len(loader.dataset)  # type: ignore[arg-type]
     if type(loader.batch_sampler) is not BatchSampler or not plain:
         found = loader.sampler if type(loader.batch_sampler) is BatchSampler else loader.batch_sampler
         raise ValueError(

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.loss import _Loss
 
 from homestretch.cost import CostMeter
 from homestretch.errors import HomestretchWarning
@@ -235,9 +236,11 @@ class Objective(DatasetProducts):
 
 def _check_reduction(loss: Loss) -> None:
     """A sum over a batch is not the mean that batches are put together by; a mean with weights only nearly is."""
-    name, reduction = type(loss).__name__, getattr(loss, "reduction", "mean")
-    if isinstance(loss, nn.Module) and reduction != "mean":
-        raise ValueError(f"loss must be the mean over the batch, got {name} with reduction={reduction!r}: use reduction='mean'")
+    name = type(loss).__name__
+    if isinstance(loss, _Loss) and loss.reduction in ("sum", "none"):
+        raise ValueError(
+            f"loss must be the mean over the batch, got {name} with reduction={loss.reduction!r}: use reduction='mean'"
+        )
     if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and loss.weight is not None:
         warnings.warn(
             f"{name} with class weights divides by the weights of each micro-batch: the function depends on micro_batch. For "

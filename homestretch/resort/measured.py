@@ -103,13 +103,13 @@ class MeasuredResort(Resort):
     def _after_failure(self, cost: float, loss: float, failure: str) -> Decision:
         memory = self.memory
         power = _USUAL_POWER if memory.power is None else memory.power
-        if min(memory.loss, loss) <= 0.0:
+        if memory.loss <= 0.0:
             return self.decide(True, f"the convex phase failed: {failure}", loss=loss)
         forecast = math.exp(trend.log(memory.loss) - power * math.log(max(self._horizon(cost) / memory.cost, 1.0)))
         back = loss > (1.0 + self.margin) * forecast
         relation = "above" if back else "not above"
         where = f"loss {loss:.3g} is {relation} {1.0 + self.margin:.3g} times what the first phase is forecast to reach"
-        how = "" if memory.power is not None else " if its loss falls as its cost grows, for it was too short to tell"
+        how = "" if memory.power is not None else " if its loss falls as its cost grows, for it has shown no trend"
         reason = f"{failure}; {where}{how}, {forecast:.3g}"
         return self.decide(back, reason, loss=loss, forecast=forecast)
 

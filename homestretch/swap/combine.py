@@ -192,6 +192,15 @@ class After(Combination):
             self.memory.opened, self.memory.because = observation.epoch, opening.reason
         return self._inside(then.observe(observation))
 
+    def watch(self, observation: Observation) -> None:
+        """Open the window if the opener does; the other rule takes in the epoch."""
+        opener, then = self.parts
+        if not self.memory.opened:
+            opening = opener.observe(observation)
+            if opening.swap:
+                self.memory.opened, self.memory.because = observation.epoch, opening.reason
+        then.watch(observation)
+
     def weigh(self, observation: Observation, probe: ProbeResult) -> Decision:
         """Hand the probe's result to the rule that decides."""
         return self._inside(self.parts[1].weigh(observation, probe))

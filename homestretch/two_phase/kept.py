@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from homestretch.cost import FORWARD
+from homestretch.objective import Objective
+from homestretch.objective.statistics import tracking_layers
 from homestretch.two_phase.hand_over import buffers_of, put_buffers, settle
 from homestretch.two_phase.journal import write_event
 
@@ -35,6 +38,13 @@ class Kept:
             self.loss, self.version = loss, version
             self.parameters = [p.detach().clone() for p in parameters]
 
+    def price(self, objective: Any) -> float:
+        """What :func:`restore_best` will cost, in gradient-equivalents."""
+        if not self.parameters or objective is None:
+            return 0.0
+        settles = isinstance(objective, Objective) and objective.mode == "eval" and bool(tracking_layers(objective.model))
+        return FORWARD * (3 if settles else 2)
+
     @torch.no_grad()
     def put_back(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Exchange the parameters for those kept; returns a copy of what they were."""
@@ -49,7 +59,9 @@ class Kept:
 
 
 def restore_best(optimizer: TwoPhase) -> float | None:
-    """Put the parameters kept at a return back if the loss there is below the present one; two forward passes, counted.
+    """Put the parameters kept at a return back if the loss there is below the present one.
+
+    It takes two forward passes, counted; three where batch norm's statistics have to be estimated for the point kept.
 
     Returns:
         The loss there; ``None`` if nothing is kept, there is no objective to compare by, or the present loss is lower.
@@ -58,16 +70,18 @@ def restore_best(optimizer: TwoPhase) -> float | None:
     if not kept.parameters or objective is None:
         return None
     function = optimizer.second_function(objective)
-    loss, buffers = function.loss(), buffers_of(objective)
+    loss, buffers, version = function.loss(), buffers_of(objective), objective.version
     before = kept.put_back(optimizer.trainable)
     settle(objective)
     best = function.loss()
     if best < loss:
         message = f"the best point of the convex phase is back: its loss {best:.3g} is below {loss:.3g}"
-        write_event(optimizer, "restored", message, {"loss": best})
+        measured = optimizer.metrics() if optimizer.metrics is not None else {}
+        write_event(optimizer, "restored", message, {"loss": best, **measured})
         return best
     with torch.no_grad():
         for p, value in zip(optimizer.trainable, before, strict=True):
             p.copy_(value)
     put_buffers(objective, buffers)
+    objective.version = version
     return None

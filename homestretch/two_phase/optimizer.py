@@ -97,11 +97,12 @@ class TwoPhase(Optimizer):
             raise ValueError("first must optimise the same parameters as params, in the same order")
         self.first = first
         self.objective = objective
-        self._own_rule = rule is None
+        self.own_rule = rule is None
         self.rule = rule if rule is not None else default_rule(budget)
         self.resort = resort if resort is not None else MeasuredResort()
         self.history = history if history is not None else History()
         self.budget = budget
+        self.planned = False  # whether the budget is a plan, not given by the user
         self.metrics = metrics
         self.inspection = as_inspection(evidence)
         for remembering in (self.rule, self.resort, self.inspection):
@@ -138,16 +139,17 @@ class TwoPhase(Optimizer):
     def plan(self, budget: float) -> None:
         """Say what the run may cost, where that was not known when this was made; a budget that was given stays.
 
-        A swap rule that was left to us is chosen again, if no epoch has been made yet.
+        A later plan takes the place of an earlier one. A swap rule that was left to us is chosen again, if no epoch has been
+        made yet.
 
         Args:
-            budget: Gradient-equivalents planned; an epoch of the first phase is one.
+            budget: Gradient-equivalents planned for the whole run; an epoch of the first phase is one.
         """
-        if self.budget is not None:
+        if self.budget is not None and not self.planned:
             return
-        self.budget = arguments.positive("budget", budget)
-        if self._own_rule and not self.epochs:
+        if self.own_rule and not self.epochs and self.budget is None:
             self.rule = default_rule(budget)
+        self.budget, self.planned = arguments.positive("budget", budget), True
 
     # --- one epoch, one step ---
 
@@ -211,8 +213,8 @@ class TwoPhase(Optimizer):
     def restore_best(self) -> bool:
         """At the end of a run: put the best point of a convex phase that the run has gone back from back, if it is lower.
 
-        :func:`~homestretch.fit` does it by itself. Costs two forward passes where a point is kept, else nothing; needs the
-        objective.
+        :func:`~homestretch.fit` does it by itself. Costs two forward passes where a point is kept (three with batch norm in
+        eval mode), else nothing; needs the objective.
 
         Returns:
             Whether the parameters have changed.

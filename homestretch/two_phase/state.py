@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from homestretch.objective import LeastSquares, Objective
+from homestretch.swap import default_rule
 
 if TYPE_CHECKING:
     from homestretch.two_phase.optimizer import TwoPhase
@@ -34,6 +35,7 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
         "swap_epoch": optimizer.swap_epoch,
         "swap_reason": optimizer.swap_reason,
         "rule": optimizer.rule.state_dict(),
+        "planned": optimizer.budget if optimizer.planned else None,
         "resort": optimizer.resort.state_dict(),
         "inspection": optimizer.inspection.state_dict() if optimizer.inspection is not None else None,
         "objective": optimizer.objective.state_dict() if isinstance(optimizer.objective, _WITH_STATE) else None,
@@ -76,6 +78,7 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     optimizer.first_steps = int(about["first_steps"])
     optimizer.swap_epoch = about["swap_epoch"]
     optimizer.swap_reason = str(about["swap_reason"])
+    _take_plan(optimizer, about)
     optimizer.rule.load_state_dict(about["rule"])
     optimizer.resort.load_state_dict(about["resort"])
     if optimizer.inspection is not None and about["inspection"] is not None:
@@ -101,6 +104,16 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
         optimizer.second.load_state_dict({"state": second_state, "param_groups": [group]})
 
 
+def _take_plan(optimizer: TwoPhase, about: dict[str, Any]) -> None:
+    """The plan that the state was saved under, unless there is one already, and the rule that was chosen by it."""
+    if optimizer.budget is None and about["planned"] is not None:
+        optimizer.budget, optimizer.planned = about["planned"], True
+    chosen = about["rule"].get("rule")
+    if optimizer.own_rule and chosen != optimizer.rule.name:
+        rules = (default_rule(None), default_rule(optimizer.budget or 1.0))
+        optimizer.rule = next((rule for rule in rules if rule.name == chosen), optimizer.rule)
+
+
 def load_first(optimizer: TwoPhase, saved: dict[str, Any]) -> None:
     """Put the first optimizer back to a state of its own, bit for bit."""
     optimizer.first.load_state_dict(saved)
@@ -120,5 +133,5 @@ def _keep_dtypes(optimizer: TwoPhase, saved: dict[int, dict[str, Any]]) -> None:
 
 def _trainable_numbers(optimizer: TwoPhase) -> list[int]:
     """For each parameter of the convex phase, its number among all parameters."""
-    everything = [p for g in optimizer.first.param_groups for p in g["params"]]
-    return [i for i, p in enumerate(everything) if p.requires_grad]
+    numbers = {id(p): i for i, p in enumerate(p for g in optimizer.first.param_groups for p in g["params"])}
+    return [numbers[id(p)] for p in optimizer.trainable]

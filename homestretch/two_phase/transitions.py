@@ -122,7 +122,7 @@ def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> No
 
 def _version(optimizer: TwoPhase) -> int:
     """Version of what the convex phase minimises: the objective's, and of plain closures how often change was announced."""
-    return int(optimizer.second.scalars["renewals"]) if optimizer.objective is None else optimizer.objective.version
+    return int(optimizer.second.scalars.get("renewals", 0)) if optimizer.objective is None else optimizer.objective.version
 
 
 def _on_all_data(optimizer: TwoPhase) -> bool:

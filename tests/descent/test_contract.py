@@ -278,8 +278,12 @@ def test_an_objective_over_other_parameters_is_refused():
     """They would have no gradient from it and never move."""
     model, unknown = network(), nn.Parameter(torch.ones((), dtype=torch.float64))
     optimizer = LBFGS([*model.parameters(), unknown])
-    with pytest.raises(UnsupportedError, match=r"parameter 4 of shape \(\).*not one of the parameters of Objective \(1 of 5"):
-        optimizer.step(Objective(model, mse_loss, data()))
+    objective = Objective(model, mse_loss, data())
+    for _ in range(2):
+        with pytest.raises(
+            UnsupportedError, match=r"parameter 4 of shape \(\).*not one of the parameters of Objective \(1 of 5"
+        ):
+            optimizer.step(objective)
 
 
 def test_a_closure_without_backward_is_refused():
@@ -345,3 +349,45 @@ def test_a_preconditioner_taken_over_late_starts_the_method_afresh():
 def test_what_is_no_search_is_refused(search):
     with pytest.raises(TypeError, match="search must be a line search"):
         LBFGS(network().parameters(), search=search)
+
+
+def adopted(model, objective, **options):
+    adam = torch.optim.Adam(model.parameters())
+    objective()
+    adam.step()
+    optimizer = LBFGS(model.parameters(), **options)
+    optimizer.adopt(adam)
+    return optimizer
+
+
+def test_a_layer_that_is_frozen_leaves_the_others_their_preconditioner():
+    model = network()
+    objective = Objective(model, mse_loss, data())
+    optimizer = adopted(model, objective)
+    train(model, optimizer, 2, objective)
+    before = [d.clone() for d in optimizer.memory.get("inverse_diagonal")]
+    model[0].requires_grad_(False)
+    train(model, optimizer, 1, Objective(model, mse_loss, data()))
+    after = optimizer.memory.get("inverse_diagonal")
+    assert len(after) == 2
+    assert all(torch.equal(a, b) for a, b in zip(after, before[2:], strict=True))
+    model[0].requires_grad_(True)
+    train(model, optimizer, 1, objective)
+    assert optimizer.memory.get("inverse_diagonal") is None
+    assert "the preconditioner too" in optimizer.history[-1].changed
+
+
+def test_a_budget_holds_though_parameters_are_frozen_and_freed():
+    model = network()
+    objective = Objective(model, mse_loss, data())
+    optimizer = adopted(model, objective, budget=15.0)
+    spent = objective.meter.gradient_equivalents
+    for step in range(40):
+        model[0].requires_grad_(step % 4 < 2)
+        optimizer.step(objective)
+        if optimizer.stop_reason is not None:
+            break
+    assert optimizer.stop_reason is not None
+    assert objective.meter.gradient_equivalents - spent <= 16.5
+    iterations = [r.iteration for r in optimizer.history]
+    assert iterations == list(range(1, len(iterations) + 1))

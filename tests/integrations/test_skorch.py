@@ -141,3 +141,28 @@ def test_dropout_is_warned_about():
     net = TwoPhaseRegressor(Noisy, max_epochs=0, verbose=0, train_split=None)
     with pytest.warns(UserWarning, match=r"dropout \(noise\)"):
         net.fit(*data())
+
+
+def test_partial_fits_are_no_plan():
+    """Their end is open, and the rule must be able to swap after any number of them."""
+    net = TwoPhaseRegressor(Sizes, max_epochs=3, batch_size=16, train_split=None, optimizer__second=LBFGS, verbose=0)
+    for _ in range(3):
+        net.partial_fit(*data())
+    assert (net.optimizer_.budget, net.optimizer_.rule.name) == (None, "gradient-norm-peak")
+
+
+def test_a_fit_that_starts_warm_plans_on():
+    net = TwoPhaseRegressor(Sizes, max_epochs=3, batch_size=16, train_split=None, warm_start=True, verbose=0)
+    net.fit(*data())
+    net.fit(*data())
+    assert net.optimizer_.budget == 6.0
+    assert net.optimizer_.rule.name == "paced-peak"
+
+
+def test_parameters_of_a_planned_fit_load(tmp_path):
+    make = {"max_epochs": 3, "batch_size": 16, "train_split": None, "verbose": 0}
+    net = TwoPhaseRegressor(Sizes, **make).fit(*data())
+    net.save_params(f_params=tmp_path / "net", f_optimizer=tmp_path / "optimizer")
+    again = TwoPhaseRegressor(Sizes, **make).initialize()
+    again.load_params(f_params=tmp_path / "net", f_optimizer=tmp_path / "optimizer")
+    assert again.optimizer_.budget == 3.0

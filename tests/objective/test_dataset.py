@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
-from torch.utils.data import DataLoader, Dataset, RandomSampler, SubsetRandomSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, SubsetRandomSampler, TensorDataset
 
 from homestretch.errors import HomestretchWarning, NondeterministicLossError
 from homestretch.objective import Function, Objective
@@ -187,8 +187,9 @@ def test_a_frozen_model_is_refused():
         {"sampler": SubsetRandomSampler(range(5))},
         {"sampler": RandomSampler(range(9), replacement=True)},
         {"sampler": RandomSampler(range(9), num_samples=4)},
+        {"sampler": SequentialSampler(range(5))},
+        {"sampler": RandomSampler(range(5))},
         {"batch_sampler": [[0, 1], [2]]},
-        {"batch_size": None},
     ],
 )
 def test_a_loader_that_chooses_its_samples_is_refused(choice):
@@ -208,3 +209,17 @@ def test_a_loss_module_that_is_no_mean_is_refused(reduction):
 def test_class_weights_are_warned_of(kind):
     with pytest.warns(HomestretchWarning, match="depends on micro_batch"):
         Objective(network(), kind(weight=torch.ones(2)), samples(9))
+
+
+def test_a_loader_without_batches_is_refused():
+    with pytest.raises(ValueError, match="makes no batches"):
+        Objective(network(), mse_loss, DataLoader(TensorDataset(*samples(9)), batch_size=None))
+
+
+@pytest.mark.parametrize("micro_batch", [4, 9])
+def test_a_sum_over_entries_that_is_a_mean_over_samples_is_taken(micro_batch):
+    model, (inputs, targets) = network(), samples(9)
+    targets = targets.softmax(1)
+    loss = nn.KLDivLoss(reduction="batchmean")
+    exact = loss(model(inputs), targets).item()
+    assert Objective(model, loss, (inputs, targets), micro_batch=micro_batch).loss() == pytest.approx(exact, rel=1e-6)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from homestretch.swap import After, AllOf, AnyOf, AtEpoch, AtLoss, Custom, Fallback, Forecast, Never, ProbeResult
+from homestretch.swap import After, AllOf, AnyOf, AtEpoch, AtLoss, Custom, Fallback, Forecast, Never, Observation, ProbeResult
 
 
 def series_of(tools, epochs=40):
@@ -87,3 +87,12 @@ def test_refuses_a_bare_function():
 def test_state_with_other_parts_is_refused():
     with pytest.raises(ValueError, match="holds 1 rules, not 2"):
         AnyOf(AtEpoch(1), AtEpoch(2), name="x").load_state_dict(AnyOf(AtEpoch(1), name="x").state_dict())
+
+
+def test_a_window_opens_while_nobody_asks():
+    rule = After(AtEpoch(2), AtEpoch(5))
+    for epoch in range(1, 4):
+        rule.watch(Observation(epoch=epoch, loss=1.0, gradient_norm=1.0, cost=float(epoch)))
+    assert rule.memory.opened == 2
+    decisions = [rule.observe(Observation(epoch=e, loss=1.0, gradient_norm=1.0, cost=float(e))) for e in (4, 5)]
+    assert [d.swap for d in decisions] == [False, True]

@@ -347,7 +347,10 @@ def test_a_plan_comes_late_or_not_at_all(setting, run):
     optimizer.plan(50.0)
     assert (optimizer.budget, optimizer.rule.name) == (50.0, "paced-peak")
     optimizer.plan(60.0)
-    assert optimizer.budget == 50.0
+    assert (optimizer.budget, optimizer.rule.name) == (60.0, "paced-peak")
+    _, _, optimizer = setting(rule=None, budget=40.0)
+    optimizer.plan(60.0)
+    assert optimizer.budget == 40.0
     _, _, optimizer = setting(rule=Never())
     run(optimizer, 1)
     optimizer.plan(50.0)
@@ -436,3 +439,26 @@ def test_a_closure_that_changes_is_no_spike_if_that_is_said(network, data, annou
         optimizer.step(closure)
         optimizer.end_epoch()
     assert (optimizer.phase == "second") is announced
+
+
+@pytest.mark.parametrize(("saved", "loading"), [(50.0, None), (None, 70.0), (50.0, 70.0)])
+def test_a_state_brings_its_plan_and_the_rule_chosen_by_it(setting, run, saved, loading):
+    _, _, optimizer = setting(rule=None)
+    if saved is not None:
+        optimizer.plan(saved)
+    run(optimizer, 2)
+    _, _, again = setting(rule=None)
+    if loading is not None:
+        again.plan(loading)
+    again.load_state_dict(optimizer.state_dict())
+    assert again.budget == (loading or saved)
+    assert again.rule.name == optimizer.rule.name
+    run(again, 2)
+
+
+def test_a_state_can_be_saved_after_a_layer_was_frozen(setting, run):
+    model, _, optimizer = setting()
+    run(optimizer, 5)
+    model[0].requires_grad_(False)
+    run(optimizer, 1)
+    optimizer.state_dict()
