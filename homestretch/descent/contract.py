@@ -149,7 +149,7 @@ class TorchContract(Optimizer):
         """Begin anew with other parameters; what was spent, and the preconditioner where it knows them, stay."""
         held = self.memory.get("inverse_diagonal")
         known = {} if held is None else {id(p): d for p, d in zip(self.memory.parameters, held, strict=True)}
-        kept = {name: self.scalars[name] for name in ("iteration", "spent", "elapsed", "renewals")}
+        kept = {name: self.scalars.get(name, 0) for name in ("iteration", "spent", "elapsed", "renewals")}
         self.restart()
         self.scalars.update(kept)
         self._changed = "other parameters are trainable now: what was learned is forgotten"
