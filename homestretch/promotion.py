@@ -145,6 +145,7 @@ class CastBatches:
     def __init__(self, batches: Batches, dtype: torch.dtype) -> None:
         self._batches = batches
         self._dtype = dtype
+        self.batch_size = batches.batch_size
 
     def __len__(self) -> int:
         return len(self._batches)

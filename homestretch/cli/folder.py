@@ -94,20 +94,15 @@ def read_result(folder: Path) -> Row:
 def state_of(folder: Path, plan: Plan) -> State:
     """How far the run of ``plan`` in ``folder`` is; ``"other"`` if the folder holds something else."""
     if not (folder / SETTINGS).exists():
-        return "new"
+        return "other" if checkpoint.present(folder) or (folder / RECORD).exists() else "new"
     try:
         same = read_plan(folder) == plan
     except CheckpointError:
         return "other"
     finished = (folder / RESULT).exists()
-    if not finished and not has_checkpoint(folder):
+    if not finished and not checkpoint.present(folder):
         return "new"
     return "other" if not same else "finished" if finished else "unfinished"
-
-
-def has_checkpoint(folder: Path) -> bool:
-    """Whether a run can go on from ``folder``."""
-    return any((folder / name).exists() for name in (checkpoint.NAME, checkpoint.PREVIOUS))
 
 
 def _write(place: Path, content: dict[str, Any]) -> None:

@@ -79,11 +79,13 @@ def _complain(message: str) -> int:
 
 
 def _how_to_go_on(command: Any) -> str:
-    from homestretch.cli.folder import has_checkpoint
+    from homestretch import checkpoint
 
     if isinstance(command, Compare | Demo):
         return f"Every finished epoch is kept in {command.out}: repeat the command and it goes on from there."
+    if isinstance(command, Plot | Paper):
+        return "What was finished is kept: repeat the command."
     folder: Path | None = getattr(command, "folder", getattr(command, "out", None))
-    if folder is None or not has_checkpoint(folder):
+    if folder is None or not checkpoint.present(folder):
         return "No epoch was finished: repeat the command."
     return f"Every finished epoch is kept. Go on with: homestretch resume {folder}"

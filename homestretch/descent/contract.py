@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from homestretch import vectors
 from homestretch.descent.functions import Functions
+from homestretch.descent.limits import Limits
 from homestretch.descent.stop import StopReason
 from homestretch.descent.watch import Watch
 from homestretch.directions.base import Direction, Memory
@@ -38,6 +39,7 @@ class TorchContract(Optimizer):
 
     direction: Direction
     preconditioner: Preconditioner
+    limits: Limits
 
     # torch.amp.GradScaler then hands its scale over as an attribute, so that it can be refused however it is used
     _step_supports_amp_scaling = True
@@ -197,6 +199,7 @@ class TorchContract(Optimizer):
         known = self._functions.known
         function = self._functions.of(closure, list(self.memory.parameters))
         if closure is not known:
+            self._refuse_clocks(closure)
             covered = getattr(closure, "parameters", None)
             owned = {id(p) for p in covered} if isinstance(covered, (list, tuple)) else None
             missing = [p for p in self.memory.parameters if owned is not None and id(p) not in owned]
@@ -208,6 +211,11 @@ class TorchContract(Optimizer):
                     "was made with, make the objective anew if it was frozen then, or leave it out of the optimizer"
                 )
         return function
+
+    def _refuse_clocks(self, closure: Any) -> None:
+        """Every rank has a clock of its own, and they would stop at different iterations."""
+        if self.limits.seconds is not None and (self._groups or getattr(closure, "group", None) is not None):
+            raise UnsupportedError("seconds cannot end a run over several ranks, whose clocks differ: give a budget instead")
 
     def _refuse_no_gradient(self) -> None:
         if all(p.grad is None for p in self.memory.parameters):

@@ -13,7 +13,13 @@ _DEFAULT_BATCH = 512  # the source's mini-batch (Hrycej et al. 2025)
 
 
 class Batches(Protocol):
-    """A finite data set that can be walked in a fixed partition or in a shuffled one."""
+    """A finite data set that can be walked in a fixed partition or in a shuffled one.
+
+    Attributes:
+        batch_size: Samples in a mini-batch.
+    """
+
+    batch_size: int
 
     def __len__(self) -> int:
         """Number of samples."""

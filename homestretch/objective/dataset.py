@@ -26,6 +26,7 @@ from homestretch.objective.minibatch import MiniBatch
 from homestretch.objective.modes import DROPOUTS, MODES, full_pass_mode, training_mode
 from homestretch.objective.products import DatasetProducts
 from homestretch.objective.progressive import Growth
+from homestretch.objective.ranks import sum_gradients, sums
 from homestretch.objective.statistics import reestimate, tracking_layers
 
 Loss = Callable[[Any, Any], Tensor]
@@ -58,7 +59,9 @@ class Objective(DatasetProducts):
             :class:`~homestretch.objective.progressive.Growth`. Whoever runs the phases uses it; this function itself is
             always over all the data.
         compute: ``compute(model, batch) -> (outputs, targets)`` for batches that are not pairs.
-        group: Process group when each rank holds its own part of the data: losses and gradients are then summed over it.
+        group: Process group when each rank holds its own part of the data: losses and gradients of full passes are then
+            summed over it, and gradients of mini-batches averaged, unless the model's wrapper (DDP, FSDP) does that. Every rank
+            must make the same number of mini-batches.
         meter: Where the cost is counted; a new one if not given.
 
     Raises:
@@ -99,10 +102,11 @@ class Objective(DatasetProducts):
         self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("model has no trainable parameters: set requires_grad on what is to be optimised")
+        self._steps_agree = False
         self.make_products(self.parameters, model)
         self._loss = loss
         self._compute = compute or _pair
-        self._group = group
+        self.group = group
         self._total = self._sum_over_ranks(float(len(self.batches)))
         self.portion = 1.0  # of the whole data set, for a subset's passes
 
@@ -122,7 +126,7 @@ class Objective(DatasetProducts):
                 loss = self.batch_loss(batch)
                 (loss * share).backward()
                 total = total + _weighted(loss, share)
-        self._sum_gradients_over_ranks()
+        sum_gradients(self.parameters, self.group)
         self.meter.count_gradient(self.portion)
         return torch.tensor(self._sum_over_ranks(float(total)), dtype=torch.float64)
 
@@ -158,16 +162,26 @@ class Objective(DatasetProducts):
         layers = len(tracking_layers(self.model))
         if not layers:
             return ""
-        reestimate(self.model, self.batches.full(), lambda batch: self._compute(self.model, batch))
+        reestimate(self.model, self.batches.full(), lambda batch: self._compute(self.model, batch), self.group)
         self.meter.count_forward(self.portion)
         self.version += 1
         return f"running statistics of {layers} batch norms estimated anew over {len(self.batches)} samples"
 
     def minibatches(self, epoch: int) -> Iterator[MiniBatch]:
-        """Closures for one epoch of mini-batches, in an order that depends on (seed, epoch) alone."""
+        """Closures for one epoch of mini-batches, in an order that depends on (seed, epoch) alone.
+
+        Raises:
+            ValueError: If the ranks of a group have different numbers of mini-batches: they would wait for each other.
+        """
+        self._check_steps()
+        own = len(self.batches)
         with training_mode(self.model):
             for batch, count in self.batches.shuffled(self.seed, epoch):
-                yield MiniBatch(self, batch, count / self._total)
+                yield MiniBatch(self, batch, count / own, count / self._total)
+
+    def part(self, share: float) -> Objective:
+        """A subset of about this share of the data, on every rank alike."""
+        return self.subset(min(max(round(share * len(self.batches)), 1), len(self.batches)))
 
     def subset(self, samples: int, *, draw: int = 0, skip: int = 0) -> Objective:
         """The same objective over ``samples`` of the data; shares model and meter.
@@ -216,22 +230,22 @@ class Objective(DatasetProducts):
                 self.meter.count_forward(self.portion * count / self._total)
             refuse_random(self.model, evaluate)
 
-    def _sum_over_ranks(self, value: float) -> float:
-        if self._group is None:
-            return value
-        buffer = torch.tensor([value], dtype=torch.float64)
-        if "nccl" in dist.get_backend(self._group):
-            buffer = buffer.to(self.parameters[0].device)
-        dist.all_reduce(buffer, group=self._group)
-        return float(buffer)
-
-    def _sum_gradients_over_ranks(self) -> None:
-        if self._group is None:
+    def _check_steps(self) -> None:
+        """Once, where the data are spread over ranks: every rank must make as many steps as the others."""
+        if self.group is None or self._steps_agree:
             return
-        for p in self.parameters:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
-            dist.all_reduce(p.grad, group=self._group)
+        steps = -(-len(self.batches) // self.batches.batch_size)
+        ranks = dist.get_world_size(self.group)
+        total, squares = sums([steps, steps**2], self.group, self.parameters[0].device)
+        if ranks * squares != total**2:
+            raise ValueError(
+                f"data: this rank has {steps} mini-batches of {self.batches.batch_size} and the mean over the ranks is "
+                f"{total / ranks:g}: give every rank as many samples, or a batch_size that makes as many mini-batches"
+            )
+        self._steps_agree = True
+
+    def _sum_over_ranks(self, value: float) -> float:
+        return sums([value], self.group, self.parameters[0].device)[0]
 
 
 def _check_reduction(loss: Loss) -> None:

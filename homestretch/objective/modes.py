@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from homestretch.objective.ranks import reshard
+
 MODES = ("eval", "train")
 DROPOUTS = ("off", "fixed")
 
@@ -41,6 +43,7 @@ def full_pass_mode(model: nn.Module, mode: str, dropout: str = "off") -> Iterato
         for module, tracked, mean, variance in frozen:
             module.track_running_stats, module.running_mean, module.running_var = tracked, mean, variance
         _restore(flags)
+        reshard(model)
 
 
 def fix_masks(seed: int, index: int) -> None:

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from homestretch.objective.ranks import sums
 
 Layer = tuple[_BatchNorm, Tensor, Tensor]
 
@@ -25,7 +28,9 @@ def tracking_layers(model: nn.Module) -> list[Layer]:
 
 
 @torch.no_grad()
-def reestimate(model: nn.Module, batches: Iterable[tuple[Any, int]], forward: Callable[[Any], Any]) -> None:
+def reestimate(
+    model: nn.Module, batches: Iterable[tuple[Any, int]], forward: Callable[[Any], Any], group: dist.ProcessGroup | None = None
+) -> None:
     r"""Replace the running statistics by those of the data at the present parameters.
 
     Each micro-batch is normalised by its own statistics, and these are averaged, weighted by the samples, as in algorithm 2
@@ -37,6 +42,7 @@ def reestimate(model: nn.Module, batches: Iterable[tuple[Any, int]], forward: Ca
         batches: Micro-batches with their numbers of samples. One of a single sample is passed over where layers cannot
             normalise it.
         forward: Runs the model on a batch.
+        group: Ranks that each hold a part of the data: their statistics are averaged, weighted by the samples.
     """
     layers = tracking_layers(model)
     if not layers:
@@ -49,6 +55,17 @@ def reestimate(model: nn.Module, batches: Iterable[tuple[Any, int]], forward: Ca
             seen += count
             set_momentum(count / seen)
             forward(batch)
+    if group is not None:
+        _average(layers, seen, group)
+
+
+def _average(layers: list[Layer], seen: int, group: dist.ProcessGroup) -> None:
+    """Average the statistics over ranks, by the samples that each has seen."""
+    (total,) = sums([seen], group, layers[0][1].device)
+    for _, mean, variance in layers:
+        for buffer in (mean, variance):
+            buffer.mul_(seen / max(total, 1.0))
+            dist.all_reduce(buffer, group=group)
 
 
 @contextmanager

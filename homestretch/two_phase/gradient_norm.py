@@ -12,9 +12,11 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from homestretch import vectors
+from homestretch.objective.ranks import sums
 from homestretch.vectors import Vector
 
 KINDS = ("running-mean", "probe", "exact")
@@ -25,10 +27,13 @@ class RunningMean:
 
     Args:
         parameters: The parameters whose ``.grad`` is averaged.
+        group: Ranks that each hold a part of the data. What is told of an epoch is then the same on all of them; gradients
+            are taken to be averaged over them already.
     """
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], group: dist.ProcessGroup | None = None) -> None:
         self._parameters = list(parameters)
+        self._group = group
         self.reset()
 
     def reset(self) -> None:
@@ -57,7 +62,9 @@ class RunningMean:
         """Weighted mean of the losses; NaN if some step gave none."""
         if len(self._losses) != len(self._weights) or not self._weights:
             return math.nan
-        return math.fsum(w * float(f) for w, f in zip(self._weights, self._losses, strict=True)) / math.fsum(self._weights)
+        weighted = math.fsum(w * float(f) for w, f in zip(self._weights, self._losses, strict=True))
+        found, total = self._over_ranks(weighted, math.fsum(self._weights))
+        return found / total
 
     def norm(self, add: Callable[[Vector], None] | None = None) -> float:
         """Norm of the weighted mean gradient; ``add`` may add to it in place what the mini-batches' losses do not contain."""
@@ -66,7 +73,11 @@ class RunningMean:
         mean = [g / math.fsum(self._weights) for g in self._sum]
         if add is not None:
             add(mean)
-        return vectors.norm(mean, vectors.shard_groups(self._parameters))
+        own = vectors.norm(mean, vectors.shard_groups(self._parameters))
+        if self._group is None:
+            return own
+        squares, ranks = self._over_ranks(own**2, 1.0)  # of averages that differ by the sizes of the ranks' parts
+        return math.sqrt(squares / ranks)
 
     def noise_scale(self, samples: int | None) -> float | None:
         r"""The simple noise scale :math:`\mathrm{tr}\Sigma / |g|^2` in samples (McCandlish et al., 2018, appendix A).
@@ -77,13 +88,22 @@ class RunningMean:
         """
         if samples is None or len(self._weights) < 2 or self._sum is None:
             return None
-        total = math.fsum(self._weights)
-        mean_square = math.fsum(w * float(s) for w, s in zip(self._weights, self._squares, strict=True)) / total
+        weighted = math.fsum(w * float(s) for w, s in zip(self._weights, self._whole_squares(), strict=True))
+        square, total = self._over_ranks(weighted, math.fsum(self._weights))
+        mean_square = square / total
         square_of_mean = self.norm() ** 2
         batch, covered = samples * total / len(self._weights), samples * total
         noise = (mean_square - square_of_mean) / (1.0 / batch - 1.0 / covered)
         signal = square_of_mean - noise / covered
         return noise / signal if signal > 0.0 and noise >= 0.0 else None
+
+    def _whole_squares(self) -> list[float]:
+        """Squared norms of the mini-batch gradients, sharded parameters put together."""
+        squares, groups = torch.stack(self._squares).double().cpu(), vectors.shard_groups(self._parameters)
+        return (vectors.sum_over_ranks(squares, groups, self._sum or []) if groups else squares).tolist()
+
+    def _over_ranks(self, *values: float) -> list[float]:
+        return sums(values, self._group, self._parameters[0].device)
 
     def state_dict(self) -> dict[str, float]:
         """Nothing outlives an epoch: checkpoints are taken between epochs."""

@@ -23,6 +23,7 @@ from homestretch.errors import HomestretchError
 from homestretch.memory import Remembering
 from homestretch.objective import AnyObjective, LeastSquares
 from homestretch.two_phase.journal import write_decision, write_event
+from homestretch.two_phase.measure import part_of
 from homestretch.vectors import Vector
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class Inspection(Remembering):
         objective = optimizer.objective
         assert objective is not None
         before = optimizer.meter.gradient_equivalents
-        part = objective if samples == objective.samples else objective.subset(samples)
+        part = objective if samples == objective.samples else part_of(objective, samples)
         function = optimizer.second_function(part)
         gradient = _gradient(function, part)
         try:

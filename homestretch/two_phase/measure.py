@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from homestretch import vectors
+from homestretch.objective import AnyObjective
 from homestretch.objective.penalty import add_gradient_, penalty
 from homestretch.swap import Observation
 from homestretch.two_phase.hand_over import decays_of
@@ -26,12 +27,18 @@ def measured_norm(optimizer: TwoPhase) -> float:
     if kind == "running-mean" or objective is None:
         decayed, decays = decays_of(optimizer.first, optimizer.decoupled_decay)
         return optimizer.mean.norm(lambda mean: add_gradient_(mean, optimizer.trainable, decayed, decays))
-    part = objective if kind == "exact" else objective.subset(min(optimizer.probe_samples, objective.samples))
+    part = objective if kind == "exact" else part_of(objective, min(optimizer.probe_samples, objective.samples))
     optimizer.second_function(part)()
     grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in objective.parameters]
     norm = vectors.norm(vectors.locals_of(grads), vectors.shard_groups(objective.parameters))
     objective.zero_grad()
     return norm
+
+
+def part_of(objective: AnyObjective, samples: int) -> AnyObjective:
+    """A part of the data with about this many samples over all ranks; just as many where there is one."""
+    group = getattr(objective, "group", None)
+    return objective.subset(samples) if group is None else objective.part(samples / objective.samples)  # type: ignore[union-attr]
 
 
 def observe(optimizer: TwoPhase, loss: float | None, gradient_norm: float | None) -> Observation:

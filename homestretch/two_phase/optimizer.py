@@ -126,7 +126,7 @@ class TwoPhase(Optimizer):
         self.convex = SecondPhase(second, self.trainable, whole)
         self.growing = growing(objective)
         self.kept = Kept()
-        self.mean = RunningMean(self.trainable)
+        self.mean = RunningMean(self.trainable, getattr(objective, "group", None))
         self._iterations = Iterations()
         self.share_groups()
         use_training_weights(first)
@@ -259,7 +259,7 @@ class TwoPhase(Optimizer):
         if closure is None:
             self.mean.add(None)
             return self.first.step()
-        weight = float(getattr(closure, "fraction", 1.0))
+        weight = float(getattr(closure, "epoch_weight", getattr(closure, "fraction", 1.0)))
         taken = False
 
         def watched() -> Any:

@@ -62,6 +62,8 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     groups = packed.get("param_groups") or [{}]
     if _KEY not in groups[0]:
         raise ValueError("state_dict is not that of a TwoPhase: load an optimizer's own state into optimizer.first instead")
+    packed = _numbered(packed)
+    groups = packed["param_groups"]
     about = groups[0][_KEY]
     first_state = {
         k: {n: v for n, v in entry.items() if not n.startswith(_PREFIX) and n != _KEPT} for k, entry in packed["state"].items()
@@ -102,6 +104,14 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
         }
         group = {**about["second"], "params": list(range(len(numbers)))}
         optimizer.second.load_state_dict({"state": second_state, "param_groups": [group]})
+
+
+def _numbered(packed: dict[str, Any]) -> dict[str, Any]:
+    """The state by the parameters' numbers: torch's distributed checkpoints keep it by their names."""
+    names = [name for group in packed["param_groups"] for name in group["params"]]
+    numbers = {name: number for number, name in enumerate(names)}
+    groups = [{**group, "params": [numbers[name] for name in group["params"]]} for group in packed["param_groups"]]
+    return {**packed, "state": {numbers[name]: entry for name, entry in packed["state"].items()}, "param_groups": groups}
 
 
 def _take_plan(optimizer: TwoPhase, about: dict[str, Any]) -> None:

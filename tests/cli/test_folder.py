@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from homestretch import checkpoint
 from homestretch.cli import folder
 from homestretch.errors import CheckpointError
 from homestretch.paper.settings import RECIPES, Plan, Problem, Recipe
@@ -115,3 +116,8 @@ def test_a_budget_is_not_lowered_nor_raised_past_a_schedule(tmp_path, recipe, bu
     with pytest.raises(ValueError, match=message):
         folder.raise_budget(tmp_path, plan, budget)
     assert folder.read_plan(tmp_path) == plan
+
+
+def test_a_folder_with_a_run_of_the_library_is_another(tmp_path):
+    checkpoint.save(tmp_path, {"records": 0})
+    assert folder.state_of(tmp_path, PLAN) == "other"

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.nn.functional import mse_loss
 from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import OneCycleLR
@@ -462,3 +463,19 @@ def test_a_state_can_be_saved_after_a_layer_was_frozen(setting, run):
     model[0].requires_grad_(False)
     run(optimizer, 1)
     optimizer.state_dict()
+
+
+@pytest.mark.parametrize("first", [Adam, SGD])
+@pytest.mark.parametrize("epochs", [2, 6])
+def test_distributed_checkpoint_round_trip(setting, run, first, epochs):
+    """It keeps states by the parameters' names."""
+    model, _, optimizer = setting(first=first)
+    run(optimizer, epochs)
+    kept = copy.deepcopy(get_optimizer_state_dict(model, optimizer))
+    other, _, again = setting(first=first)
+    other.load_state_dict(model.state_dict())
+    set_optimizer_state_dict(other, again, kept)
+    assert again.phase == optimizer.phase
+    run(optimizer, 3)
+    run(again, 3)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))

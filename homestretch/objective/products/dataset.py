@@ -38,7 +38,7 @@ class DatasetProducts(Ways):
     _total: float
     _loss: Callable[[Any, Any], Tensor]
     _compute: Callable[[nn.Module, Any], tuple[Any, Any]]
-    _group: dist.ProcessGroup | None
+    group: dist.ProcessGroup | None
 
     def hessian_product(self, vector: Vector) -> Vector:
         """The Hessian of the loss over all the data times ``vector``, one tensor for each of ``parameters``.
@@ -99,7 +99,7 @@ class DatasetProducts(Ways):
                 vectors.add_(total, product(batch, index), share)
                 fraction += share * choice.tries
         count(self.portion * fraction)
-        if self._group is not None:
+        if self.group is not None:
             for t in total:
-                dist.all_reduce(t, group=self._group)
+                dist.all_reduce(t, group=self.group)
         return total

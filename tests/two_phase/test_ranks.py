@@ -1,0 +1,127 @@
+"""Two processes, each with half of the data: the same decisions, points and costs on both, and those of one process."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+from torch.nn.functional import mse_loss
+from torch.optim import SGD
+
+from homestretch import LBFGS, AtEpoch, Objective, TwoPhase
+from homestretch.errors import UnsupportedError
+from homestretch.history import EpochRecord
+from homestretch.resort import MeasuredResort
+from homestretch.swap import AtLoss
+
+EPOCHS = 9
+
+
+def network(norm=False):
+    torch.manual_seed(1)
+    layers = [nn.Linear(3, 7), *([nn.BatchNorm1d(7)] if norm else []), nn.Tanh(), nn.Linear(7, 2)]
+    return nn.Sequential(*layers).double()
+
+
+def data():
+    generator = torch.Generator().manual_seed(2)
+    return tuple(torch.randn(40, n, generator=generator, dtype=torch.float64) for n in (3, 2))
+
+
+def half(rank):
+    return tuple(t[20 * rank : 20 * (rank + 1)] for t in data())
+
+
+def train(model, objective, rule, **options):
+    first = SGD(model.parameters(), lr=0.05)
+    optimizer = TwoPhase(
+        model.parameters(), objective, first=first, second=LBFGS, rule=rule, resort=MeasuredResort(), budget=60.0, **options
+    )
+    for _ in range(EPOCHS):
+        for closure in optimizer.epoch():
+            optimizer.step(closure)
+    records = [(r.phase, r.loss, r.gradient_norm, r.gradient_equivalents) for r in optimizer.history.of(EpochRecord)]
+    full = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in model.parameters()]
+    return {
+        "records": records,
+        "point": torch.cat([p.detach().flatten() for p in full]),
+        "power": optimizer.resort.memory.power,
+    }
+
+
+def plain(rank):
+    model = network()
+    objective = Objective(model, mse_loss, half(rank), batch_size=10, group=dist.group.WORLD)
+    return train(model, objective, AtLoss(0.99), gradient_norm="probe", probe_samples=20)
+
+
+def wrapped(rank):
+    model = nn.parallel.DistributedDataParallel(network())
+    objective = Objective(model, mse_loss, half(rank), batch_size=10, group=dist.group.WORLD)
+    return train(model, objective, AtLoss(0.99))
+
+
+def sharded(rank):
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    model = network()
+    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    return train(model, Objective(model, mse_loss, data(), batch_size=20), AtEpoch(3), evidence=None)
+
+
+def settled(rank):
+    model = network(norm=True)
+    objective = Objective(model, mse_loss, half(rank), micro_batch=10, group=dist.group.WORLD)
+    objective.settle()
+    return {
+        "records": [objective.loss()],
+        "point": torch.cat([b.double().flatten() for b in (model[1].running_mean, model[1].running_var)]),
+    }
+
+
+def refused(rank):
+    model = network()
+    uneven = tuple(t[:30] if rank == 0 else t[30:] for t in data())
+    objective = Objective(model, mse_loss, uneven, batch_size=10, group=dist.group.WORLD)
+    with pytest.raises(ValueError, match="mini-batches of 10 and the mean over the ranks is 2"):
+        next(objective.minibatches(1))
+    with pytest.raises(UnsupportedError, match="seconds cannot end a run over several ranks"):
+        LBFGS(model.parameters(), seconds=1.0).step(objective)
+    return {"records": [], "point": torch.zeros(1)}
+
+
+CASES = {f.__name__: f for f in (plain, wrapped, sharded, settled, refused)}
+
+
+def worker(rank, name, address, results):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{address}", rank=rank, world_size=2)
+    torch.save(CASES[name](rank), f"{results}/{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_ranks_agree_with_each_other_and_with_one_process(name, tmp_path):
+    mp.spawn(worker, args=(name, str(tmp_path / "rendezvous"), str(tmp_path)), nprocs=2)
+    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert one["records"] == other["records"]
+    assert torch.equal(one["point"], other["point"])
+    assert one.get("power") == other.get("power")
+    if name == "sharded":
+        model = network()
+        alone = train(model, Objective(model, mse_loss, data(), batch_size=20), AtEpoch(3), evidence=None)
+        torch.testing.assert_close(one["point"], alone["point"], rtol=1e-6, atol=1e-8)
+    elif name == "settled":
+        model = network(norm=True)
+        objective = Objective(model, mse_loss, data(), micro_batch=10)
+        objective.settle()
+        assert one["records"] == pytest.approx([objective.loss()], rel=1e-12)
+    elif name in ("plain", "wrapped"):
+        costs = [cost for phase, _, _, cost in one["records"] if phase == "first"]
+        step = 1.5 if name == "plain" else 1.0  # the probe is half of the data
+        assert costs == pytest.approx([step * (i + 1) for i in range(len(costs))])
+        assert {"first", "second"} == {phase for phase, *_ in one["records"]}
