@@ -68,7 +68,10 @@ def load(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise CheckpointError(f"{place} was not written by homestretch")
     if content["version"] != _VERSION:
-        raise CheckpointError(f"{place} has format version {content['version']}, this homestretch reads {_VERSION}")
+        raise CheckpointError(
+            f"{place} has format version {content['version']}, this homestretch reads {_VERSION}: go on with the version that "
+            "wrote it, or begin anew in another folder"
+        )
     return content
 
 
