@@ -462,7 +462,8 @@ def test_a_state_can_be_saved_after_a_layer_was_frozen(setting, run):
     run(optimizer, 5)
     model[0].requires_grad_(False)
     run(optimizer, 1)
-    optimizer.state_dict()
+    state = optimizer.state_dict()["state"]
+    assert ["second/gradient" in state[number] for number in range(4)] == [False, False, True, True]
 
 
 @pytest.mark.parametrize("first", [Adam, SGD])
