@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
+
 from homestretch.cli.flags import Compare, Demo, Paper, Plot, Resume, Run
 from homestretch.errors import HomestretchError
 
@@ -49,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _complain(str(error))
+    except torch.OutOfMemoryError as error:
+        if debug:
+            raise
+        return _complain(f"the device is out of memory: give a smaller --batch, --micro-batch or --workers ({error})")
     except KeyboardInterrupt:
         print(f"\nInterrupted. {_how_to_go_on(command)}", file=sys.stderr)
         return 130

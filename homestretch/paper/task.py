@@ -90,7 +90,8 @@ def load_task(problem: Problem) -> Task:
         metrics["top5"] = top_five
     model = model.to(problem.device)
     if problem.compile:
-        model.compile()
+        # Batches have few sizes. Code for any size, torch's choice from the second on, fails for vgg5 on a CPU (torch 2.13).
+        model.compile(dynamic=False)
     micro = problem.micro_batch or largest_micro_batch(lambda n: _one_piece(model, loss, train, n), len(train[0]))
     return Task(model, loss, train, validation, metrics, outputs, problem.batch, micro, problem.seed)
 

@@ -19,14 +19,18 @@ def test_the_benchmark_writes_tidy_rows_and_runs_nothing_twice(tmp_path, monkeyp
     table = tmp_path / "results" / "paper-quick.tsv"
     rows = read_table(table)
     assert tuple(rows[0])[: len(COLUMNS)] == COLUMNS
-    assert [(row["library"], row["method"]) for row in rows] == [("torch", "adam"), ("homestretch", "golden-30")]
+    assert [(row["library"], row["method"], row["accounting"]) for row in rows] == [
+        ("torch", "adam", "cost"),
+        ("homestretch", "golden-30", "cost"),
+        ("homestretch", "golden-30", "printed"),
+    ]
     assert {row["problem"] for row in rows} == {"digits/vit-nomlp-wkewq-wvwo"}
     outcomes = read_outcomes(table.with_suffix(".parquet"))
     assert [f"{o.train_loss:.10g}" for o in outcomes] == [row["loss"] for row in rows]
     assert {key[3] for key in read_traces(table.with_name("paper-quick-epochs.parquet"))} == {"adam", "golden-30"}
     assert "torch" in json.loads(table.with_suffix(".env.json").read_text())["versions"]
     bench_paper.main(["--quick", "--out", str(tmp_path / "cells")])
-    assert "2 of 2 cells are finished, 0 to run" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("1 of 1 cells are finished, 0 to run") == 2
     assert read_table(table) == rows
 
 

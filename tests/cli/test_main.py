@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from homestretch import __version__
 from homestretch.cli import main
@@ -94,6 +95,17 @@ def test_a_wrong_argument_is_one_line_and_leaves_nothing(call, tmp_path, monkeyp
 def test_debug_shows_the_traceback(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         main(["run", "--debug", "--data", "mnist", "--data-dir", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")])
+
+
+def test_a_device_out_of_memory_is_one_line(call, monkeypatch):
+    def full(command):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB.")
+
+    monkeypatch.setattr("homestretch.cli.commands.dispatch", full)
+    code, _, err = call("paper", "models")
+    assert code == 2
+    assert err.startswith("homestretch: the device is out of memory: give a smaller --batch")
+    assert err.endswith("(CUDA out of memory. Tried to allocate 2 GiB.)\n")
 
 
 @pytest.mark.parametrize("missing", ["rich", "tyro", "matplotlib"])

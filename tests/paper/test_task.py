@@ -63,9 +63,9 @@ def test_as_many_as_the_device_holds():
 
 def test_a_compiled_model_keeps_the_names_of_its_state(monkeypatch):
     compiled = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, dynamic: compiled.append((self, dynamic)))
     task = load_task(replace(IMAGES, compile=True))
-    assert compiled == [task.model]
+    assert compiled == [(task.model, False)]
     assert list(task.model.state_dict()) == list(load_task(IMAGES).model.state_dict())
 
 
