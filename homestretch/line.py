@@ -27,6 +27,7 @@ class SearchStatus(Enum):
     ROUNDING = "the step meets them as far as rounding lets losses be told apart"
     LIMIT = "the search used up its evaluations; its best step is returned"
     NO_DECREASE = "no step with a lower loss was found"
+    REJECTED = "the step lowers the loss, but by too little of what was promised"
     NON_FINITE = "every step tried gave a loss or gradient that is not finite"
     UNBOUNDED = "the loss fell below every bound along the direction"
     BUDGET = "the budget was spent; its best step is returned"

@@ -24,7 +24,7 @@ from homestretch.vectors import Vector
 Product = Callable[[Vector], Vector]
 """A symmetric operator: takes a vector and returns a new one."""
 
-_BREAKDOWN = 1e2  # an off-diagonal entry below this many rounding units of the operator's size is rounding
+_BREAKDOWN = 8.0  # an off-diagonal entry below this many rounding units of the operator's size is rounding
 
 
 @dataclass
@@ -33,23 +33,20 @@ class Tridiagonal:
 
     Attributes:
         diagonal: k entries :math:`\langle q_j, H q_j \rangle`.
-        off_diagonal: k entries; the last one is the length of what sticks out of the basis, 0 if nothing does.
+        off_diagonal: k entries; the last one is the length of what sticks out of the basis, 0 if that has all dimensions.
         size: Dimension n of the space.
+        complete: Whether the basis spans an invariant subspace: its Ritz values are then eigenvalues, up to rounding.
     """
 
     diagonal: list[float] = field(default_factory=list)
     off_diagonal: list[float] = field(default_factory=list)
     size: int = 0
+    complete: bool = False
 
     @property
     def products(self) -> int:
         """Products used."""
         return len(self.diagonal)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the basis spans an invariant subspace: its Ritz values are then eigenvalues, up to rounding."""
-        return self.products > 0 and self.off_diagonal[-1] == 0.0
 
     def ritz(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         r"""Ritz values, residuals and weights, each of length k, in ascending order of the values.
@@ -122,13 +119,13 @@ def tridiagonalise(
             raise NonFiniteError("a Hessian product is not finite: the loss has no usable second derivative at this point")
         found.diagonal.append(_orthogonalise(following, basis))
         rest = vectors.norm(following)
-        found.off_diagonal.append(0.0 if _is_rounding(rest, max(size, *map(abs, found.diagonal)), following) else rest)
-        if found.complete or len(basis) == found.size or stop(found):
+        whole = len(basis) == found.size
+        found.off_diagonal.append(0.0 if whole else rest)
+        found.complete = whole or _is_rounding(rest, max(size, *map(abs, found.diagonal)), following)
+        if found.complete or stop(found):
             break
         vectors.scale_(following, 1.0 / rest)
         basis.append(following)
-    if len(basis) == found.size:
-        found.off_diagonal[-1] = 0.0
     return found
 
 

@@ -62,7 +62,8 @@ class CurrentPoint(TorchContract):
                 f"the convex phase cannot start: loss {float(loss)}, gradient norm {gradient_norm}. Go back to a point with a "
                 "finite loss, lower the learning rate of the first phase, or clip its gradients"
             )
-        self.scalars.update(best_loss=float(loss), since_best=0, afresh_at=math.inf, first_gradient_norm=gradient_norm)
+        self.scalars.update(best_loss=float(loss), since_best=0, afresh_at=math.inf)
+        self.scalars.setdefault("first_gradient_norm", gradient_norm)
         self.memory.drop("best")
         self._remember(function, float(loss), gradient_norm)
 

@@ -226,7 +226,7 @@ class Descent(CurrentPoint):
 
     def _commit(self, line: Line, result: SearchResult, proposal: Proposal) -> Step:
         """Move to the search's step if it is acceptable; a step of length 0 says that it is not."""
-        length = result.step if result.step > 0.0 else line.best()[0]
+        length = result.step if result.step > 0.0 or result.status is SearchStatus.REJECTED else line.best()[0]
         loss, slope, norm = line.start_loss, line.start_slope, math.nan
         if length > 0.0:
             loss, slope, norm = line.commit(length)
@@ -235,7 +235,7 @@ class Descent(CurrentPoint):
             vain = result.status in _FAILED and line.start_loss - loss <= line.noise
             if vain or not (math.isfinite(loss) and math.isfinite(slope) and loss <= ceiling):
                 length = 0.0
-        predicted = proposal.predicted_decrease
+        predicted = _predicted(proposal, line.start_slope, length)
         gain = (line.start_loss - loss) / predicted if predicted else math.nan
         return Step(
             length, proposal.vector, self._gradient_buffer, self._gradient(),
@@ -253,6 +253,15 @@ class Descent(CurrentPoint):
         vectors.copy_(self._local, self._start_buffer)
         vectors.copy_(self._gradient(), self._gradient_buffer)
         self._watch.note(self.memory.parameters)
+
+
+def _predicted(proposal: Proposal, slope: float, length: float) -> float | None:
+    r"""The decrease that the method's quadratic model promises at a step.
+
+    With slope s at 0 and the decrease p at step 1 it is :math:`a^2 (p + s) - a s` at step a.
+    """
+    at_one = proposal.predicted_decrease
+    return at_one if at_one is None or length == 1.0 else length**2 * (at_one + slope) - length * slope
 
 
 def _no_search(line: Line) -> SearchResult:

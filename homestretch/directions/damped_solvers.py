@@ -24,6 +24,18 @@ Pieces = Iterable[Piece]
 """Residuals, shape (n,), with their rows of the Jacobian, shape (n, P)."""
 
 
+def expected_flops(solver: str, rows: int, columns: int) -> float:
+    """About what a solver of this name spends on one point: its factorisation and one step."""
+    if solver == "auto":
+        solver = "dual" if rows < columns else "normal"
+    short = min(rows, columns)
+    return {
+        "qr": 2.0 * short * short * (max(rows, columns) - short / 3.0) + 4.0 * columns**3,
+        "normal": 2.0 * rows * columns**2 + columns**3 / 3.0,
+        "dual": 2.0 * columns * rows**2 + rows**3 / 3.0,
+    }[solver]
+
+
 class DampedSolver(Protocol):
     """Solves for any damping.
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import torch
+
 from homestretch import vectors
 from homestretch.cost import GAUSS_NEWTON_PRODUCT
 from homestretch.directions.alignment import Operator, gauss_newton_operator, said
@@ -24,6 +26,7 @@ from homestretch.preconditioners import apply
 from homestretch.vectors import Vector
 
 _GOOD, _POOR = 0.75, 0.25  # gain ratios beyond which the damping changes (Martens, section 4.1)
+_LARGEST = 1e-3  # damping over the largest number of the dtype, beyond which products overflow
 _NO_MOVE = 1e-2  # a step below this times the parameters' rounding unit changes nothing
 
 
@@ -116,6 +119,8 @@ class GaussNewtonCGDirection:
     def reject(self, step: Step, point: Point) -> bool:
         """Much more damping; no more proposals once they would not move the parameters."""
         self._scale_damping(1.0 / self._factor**4)
+        if float(self._memory.scalars["damping"]) > _LARGEST * torch.finfo(point.gradient[0].dtype).max:
+            return False
         unit = vectors.working_eps(point.parameters[0].dtype)
         return vectors.norm(step.direction, point.groups) > _NO_MOVE * unit * vectors.norm(point.parameters, point.groups)
 
@@ -152,8 +157,10 @@ class GaussNewtonCGDirection:
         """The damping, at first relative to the curvature along the gradient, never below what rounding in products hides."""
         scalars = self._memory.scalars
         if not float(scalars["damping"]) > 0.0:
-            curved, squared = point.dots((point.gradient, operator(point.gradient)), (point.gradient, point.gradient))
-            along = abs(curved) / squared if squared > 0.0 else 0.0
+            (squared,) = point.dots((point.gradient, point.gradient))
+            unit = vectors.clone(point.gradient)
+            vectors.scale_(unit, 1.0 / math.sqrt(squared) if squared > 0.0 else 0.0)
+            along = abs(point.dots((unit, operator(unit)))[0])  # of length 1, for the gradient's square may leave the range
             scalars["largest"] = along if along > 0.0 and math.isfinite(along) else 1.0
             scalars["damping"] = self._first_damping * float(scalars["largest"])
         floor = vectors.working_eps(point.parameters[0].dtype) * float(scalars["largest"])

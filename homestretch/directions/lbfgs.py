@@ -92,7 +92,11 @@ class LBFGSDirection:
         for i in range(len(y)):
             torch.mul(direction[i], step.length, out=self._s[i][slot])
             self._y[i][slot].copy_(y[i])
-        self._small = _bordered(self._small, self._products(y, py, point, count=self._count + 1))
+        columns = self._products(y, py, point, count=self._count + 1)
+        if not bool(((columns[:, -1] > 0.0) & columns[:, -1].isfinite()).all()):
+            self.reset()  # beyond the range of the dtype, even so
+            return
+        self._small = _bordered(self._small, columns)
         self._note_scale()
 
     def reject(self, step: Step, point: Point) -> bool:
@@ -151,8 +155,7 @@ class LBFGSDirection:
         """Inner products of one vector with all s, of another with all y: on the host, in order of time, float64 (2, n)."""
         count = self._count if count is None else count
         blocks = zip(self._s, self._y, with_s, with_y, strict=True)
-        parts = [torch.stack((torch.mv(s[:count], v), torch.mv(y[:count], w))) for s, y, v, w in blocks]
-        sums = [part.to("cpu", torch.float64) for part in parts]
+        sums = [torch.stack((_image(s[:count], v), _image(y[:count], w))) for s, y, v, w in blocks]
         total = sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
         if point.groups:
             total = vectors.sum_over_ranks(total, point.groups, point.gradient)
@@ -169,6 +172,15 @@ class LBFGSDirection:
             r = r if inverse is None else r.mul_(inverse[i])
             result.append(r.addmv_(self._s[i][:count].mT, of_s, alpha=-1.0))
         return result
+
+
+def _image(rows: Tensor, vector: Tensor) -> Tensor:
+    """``rows @ vector`` on the host in float64; products may leave the range of a shorter dtype."""
+    if vector.dtype == torch.float64:
+        return torch.mv(rows, vector).cpu()
+    exponent = torch.frexp(vector.abs().amax()).exponent  # a power of two changes no digit
+    image = torch.mv(rows, torch.ldexp(vector, -exponent))
+    return torch.ldexp(image.to("cpu", torch.float64), exponent.cpu())
 
 
 def _solve(matrix: Tensor, right: Tensor, *, lower: bool = False) -> Tensor:

@@ -18,12 +18,16 @@ import torch
 from torch import Tensor
 
 from homestretch import vectors
+from homestretch.cost import FORWARD
 from homestretch.directions.alignment import Order, residuals_of, said
 from homestretch.directions.base import Memory, Point, Proposal, Step
-from homestretch.directions.damped_solvers import DampedSolver, Piece, make_solver
+from homestretch.directions.conjugate_gradient import initial_step
+from homestretch.directions.damped_solvers import DampedSolver, Piece, expected_flops, make_solver
 from homestretch.errors import NonFiniteError
 from homestretch.objective.base import Residuals
+from homestretch.objective.products.residuals import ResidualProducts
 from homestretch.objective.products.swapping import moved
+from homestretch.preconditioners import apply
 from homestretch.vectors import Vector
 
 SOLVERS = ("auto", "qr", "normal", "dual")
@@ -92,6 +96,9 @@ class LevenbergMarquardtDirection:
     def propose(self, point: Point) -> Proposal:
         """The damped step at the present damping; the Jacobian is made at the first proposal at a point."""
         if self._model is None:
+            if math.isfinite(point.left) and self._price(point) > point.left - 2.0:  # evaluations that the search may need
+                z = apply(point.inverse_diagonal, point.gradient)
+                return Proposal(vectors.negative(z), initial_step(point, z), restart="the budget allows no Jacobian")
             self._model = self._linearise(point)
         model, scalars = self._model, self._memory.scalars
         scalars["damping"] = damping = model.factor(float(scalars["damping"]))
@@ -105,6 +112,8 @@ class LevenbergMarquardtDirection:
 
     def accept(self, step: Step, point: Point) -> None:
         """Nielsen's smooth rule, with a limit of our own on how fast the damping falls."""
+        if math.isnan(step.gain_ratio):
+            return  # the steepest descent's, which has no model
         scalars = self._memory.scalars
         factor = max(self._shrink, 1.0 - (2.0 * step.gain_ratio - 1.0) ** 3) if step.gain_ratio < 1.0 else self._shrink
         scalars["damping"] = float(scalars["damping"]) * min(factor, 2.0)
@@ -130,6 +139,15 @@ class LevenbergMarquardtDirection:
         self._memory.scalars.update(damping=0.0, growth=2.0)
         for t in self._diagonal:
             t.zero_()
+
+    def _price(self, point: Point) -> float:
+        """What linearising at a point and one proposal will cost, in gradient-equivalents; 0 where it is not known."""
+        function = residuals_of(point.function, "LevenbergMarquardt")
+        if not isinstance(function, ResidualProducts):
+            return 0.0
+        algebra = expected_flops(self._solver_name, function.residual_count, vectors.size(function.parameters))
+        bend = 2.0 * FORWARD if self._geodesic_limit else 0.0
+        return function.jacobian_price() + algebra / function.flops_per_gradient + bend
 
     def _linearise(self, point: Point) -> _Model:
         function = residuals_of(point.function, "LevenbergMarquardt")

@@ -43,7 +43,7 @@ class CGStatus(Enum):
 
 @dataclass
 class CGResult:
-    """What came of it.
+    r"""What came of it.
 
     Attributes:
         solution: x. Never worse for the model than the start.
@@ -52,6 +52,7 @@ class CGResult:
         status: Why the solver left.
         negative_direction: The direction of non-positive curvature that was found, ``None`` if none was.
         residual_norm: :math:`|b - A x|`, by recursion.
+        reach: :math:`\langle x, M x \rangle^{1/2}`, what a trust region bounds; not known after a warm start.
     """
 
     solution: Vector
@@ -60,6 +61,7 @@ class CGResult:
     status: CGStatus
     negative_direction: Vector | None
     residual_norm: float
+    reach: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class _Solver:
         self.models = [0.0]
         self.used = 0
         self.negative: Vector | None = None
+        self.reach = 0.0
 
     def run(self, start: Vector | None) -> CGResult:
         (bb,) = self.dots((self.r, self.r))
@@ -139,7 +142,7 @@ class _Solver:
         if start is not None:
             self._warm_start(start)
         status = self._iterate()
-        return CGResult(self.x, self.models[-1], self.used, status, self.negative, math.sqrt(self.rr))
+        return CGResult(self.x, self.models[-1], self.used, status, self.negative, math.sqrt(self.rr), self.reach)
 
     def _warm_start(self, start: Vector) -> None:
         image = self.product(start)
@@ -148,6 +151,7 @@ class _Solver:
         if not (curvature > 0.0 and math.isfinite(curvature)) or bs == 0.0:
             return
         scale = bs / curvature
+        self.reach = math.inf
         vectors.add_(self.x, start, scale)
         vectors.add_(self.r, image, -scale)
         self.models = [-0.5 * scale * bs]
@@ -180,6 +184,7 @@ class _Solver:
             if self._stalled():
                 return CGStatus.PROGRESS
             xx, xp = xx + 2.0 * step * xp + step * step * pp, xp + step * pp
+            self.reach = max(self.reach, math.sqrt(max(xx, 0.0)))  # which grows with every step, or is unknown
             z = self.precondition(self.r)
             self.rr, new = self.dots((self.r, self.r), (self.r, z))
             beta, rz = new / rz, new
@@ -192,6 +197,7 @@ class _Solver:
         if self.options.radius < math.inf:
             step = (math.sqrt(max(xp * xp + pp * (self.options.radius**2 - xx), 0.0)) - xp) / pp
             vectors.add_(self.x, p, step)
+            self.reach = self.options.radius
             self.models.append(self.models[-1] - step * rz + 0.5 * step * step * curvature)
         return status
 

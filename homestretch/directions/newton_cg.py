@@ -81,6 +81,7 @@ class NewtonCGDirection:
         memory.scalars.setdefault("forcing", _LOOSEST)
         memory.scalars.setdefault("radius", self._first_radius or math.inf)
         memory.scalars.setdefault("steepest", False)
+        self._reach = math.inf  # of the last proposal, in the preconditioner's norm
         if self._nystrom is not None:
             self._nystrom.bind(memory)
 
@@ -91,6 +92,7 @@ class NewtonCGDirection:
         """Solve for the step; the preconditioned steepest descent where the last one led nowhere."""
         if self._memory.scalars["steepest"]:
             return self._steepest(point, "no step along Newton's direction was found")
+        self._reach = math.inf
         operator, extra = self._operator(point), dict[str, float]()
         if not point.affordable(1, HESSIAN_PRODUCT):
             return self._steepest(point, "the budget allows no Hessian product")
@@ -108,7 +110,10 @@ class NewtonCGDirection:
         (length,) = point.dots((result.solution, result.solution))
         if self._first_radius is not None and length > 0.0:
             self._on_border = result.status in (CGStatus.NEGATIVE_CURVATURE, CGStatus.BOUNDARY)
-            return Proposal(result.solution, 1.0, scaled=True, predicted_decrease=-result.model or None, extra=extra)
+            self._reach = result.reach
+            # the solver's model holds the damping, the decrease of the loss does not
+            predicted = 0.5 * self._damping * length - result.model
+            return Proposal(result.solution, 1.0, scaled=True, predicted_decrease=predicted, extra=extra)
         self._on_border = False
         return self._for_search(result, length, point, extra)
 
@@ -135,7 +140,7 @@ class NewtonCGDirection:
             scalars["steepest"] = not tried
             return not tried
         length = vectors.norm(step.direction, point.groups)
-        scalars["radius"] = 0.25 * float(scalars["radius"])
+        scalars["radius"] = 0.25 * min(float(scalars["radius"]), self._reach)  # a longer radius would give the same step
         unit = vectors.working_eps(point.parameters[0].dtype)
         return length > _NO_MOVE * unit * vectors.norm(point.parameters, point.groups)
 

@@ -165,7 +165,8 @@ class SelfScaledBroydenDirection:
             (ypy,) = point.dots(([y], [inverse * y]))
             scale = sy / ypy
         self._root.zero_()
-        torch.sqrt(inverse.mul_(scale), out=self._root.diagonal())
+        # not in place: packed from a single parameter it is the preconditioner itself
+        torch.sqrt(inverse * scale, out=self._root.diagonal())
 
 
 def next_first_step(known: float, step: Step) -> float:

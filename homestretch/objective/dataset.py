@@ -133,10 +133,9 @@ class Objective(DatasetProducts):
     def loss(self) -> float:
         """The loss over all the data by forward passes only."""
         total: Tensor | float = 0.0
-        with full_pass_mode(self.model, self.mode, self.dropout), torch.no_grad():
+        with full_pass_mode(self.model, self.mode, self.dropout):
             for index, (batch, count) in enumerate(self.batches.full()):
-                self.fix(index)
-                total = total + _weighted(self.batch_loss(batch), count / self._total)
+                total = total + _weighted(self._forward_loss(batch, index), count / self._total)
         self.meter.count_forward(self.portion)
         return self._sum_over_ranks(float(total))
 
@@ -158,14 +157,22 @@ class Objective(DatasetProducts):
 
         Returns:
             A sentence that says what was done; empty if the model has no such layers.
+
+        Raises:
+            ValueError: If no micro-batch is large enough for the layers to take statistics of.
         """
         layers = len(tracking_layers(self.model))
         if not layers:
             return ""
-        reestimate(self.model, self.batches.full(), lambda batch: self._compute(self.model, batch), self.group)
+        seen = reestimate(
+            self.model,
+            self.batches.full(),
+            lambda batch: self.without_graph(lambda: self._compute(self.model, batch)),
+            self.group,
+        )
         self.meter.count_forward(self.portion)
         self.version += 1
-        return f"running statistics of {layers} batch norms estimated anew over {len(self.batches)} samples"
+        return f"running statistics of {layers} batch norms estimated anew over {seen} samples"
 
     def minibatches(self, epoch: int) -> Iterator[MiniBatch]:
         """Closures for one epoch of mini-batches, in an order that depends on (seed, epoch) alone.
@@ -221,14 +228,19 @@ class Objective(DatasetProducts):
         """
         batch, count = next(iter(self.batches.full()))
 
-        def evaluate() -> float:
-            self.fix(0)
-            return float(self.batch_loss(batch))
-
-        with full_pass_mode(self.model, self.mode, self.dropout), torch.no_grad():
+        with full_pass_mode(self.model, self.mode, self.dropout):
             for _ in range(2):
                 self.meter.count_forward(self.portion * count / self._total)
-            refuse_random(self.model, evaluate)
+            refuse_random(self.model, lambda: float(self._forward_loss(batch, 0)))
+
+    def _forward_loss(self, batch: Any, index: int) -> Tensor:
+        """The loss of a micro-batch by a forward pass."""
+
+        def make() -> Tensor:
+            self.fix(index)
+            return self.batch_loss(batch)
+
+        return self.without_graph(make).detach()
 
     def _check_steps(self) -> None:
         """Once, where the data are spread over ranks: every rank must make as many steps as the others."""

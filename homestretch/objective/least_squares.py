@@ -125,9 +125,10 @@ class LeastSquares(Collocation):
         with torch.enable_grad():
             terms = self.evaluate(self.points)
         # The seeds are the loss's derivatives in the residuals: no graph for the squares and their sum.
-        seeds = [r.detach() * (2.0 * self._coefficient(name, r)) for name, r in terms.items()]
         total = self._add_up(terms)
-        torch.autograd.backward(list(terms.values()), seeds, inputs=self.parameters)
+        felt = {name: r for name, r in terms.items() if r.requires_grad}  # a term may be a constant
+        seeds = [r.detach() * (2.0 * self._coefficient(name, r)) for name, r in felt.items()]
+        torch.autograd.backward(list(felt.values()), seeds, inputs=self.parameters)
         self.meter.count_gradient()
         self.weigh()
         return torch.tensor(total, dtype=torch.float64)

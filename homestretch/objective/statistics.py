@@ -30,7 +30,7 @@ def tracking_layers(model: nn.Module) -> list[Layer]:
 @torch.no_grad()
 def reestimate(
     model: nn.Module, batches: Iterable[tuple[Any, int]], forward: Callable[[Any], Any], group: dist.ProcessGroup | None = None
-) -> None:
+) -> int:
     r"""Replace the running statistics by those of the data at the present parameters.
 
     Each micro-batch is normalised by its own statistics, and these are averaged, weighted by the samples, as in algorithm 2
@@ -39,32 +39,47 @@ def reestimate(
 
     Args:
         model: The model, changed in its batch norms' buffers only.
-        batches: Micro-batches with their numbers of samples. One of a single sample is passed over where layers cannot
+        batches: Micro-batches with their numbers of samples. One of a single sample is passed over if a layer cannot
             normalise it.
         forward: Runs the model on a batch.
         group: Ranks that each hold a part of the data: their statistics are averaged, weighted by the samples.
+
+    Returns:
+        How many samples the statistics are of, on all ranks together.
+
+    Raises:
+        ValueError: If that is none.
     """
     layers = tracking_layers(model)
     if not layers:
-        return
+        return 0
     seen = 0
     with _only_training(model, [layer for layer, _, _ in layers]) as set_momentum:
         for batch, count in batches:
-            if count < 2:
-                continue
-            seen += count
-            set_momentum(count / seen)
-            forward(batch)
+            set_momentum(count / (seen + count))
+            before = [t.clone() for layer in layers for t in layer[1:]] if count < 2 else []
+            try:
+                forward(batch)
+            except ValueError:  # torch's, where a channel has one value
+                if count > 1:
+                    raise
+                for t, old in zip((t for layer in layers for t in layer[1:]), before, strict=True):
+                    t.copy_(old)
+            else:
+                seen += count
+    total = int(sums([seen], group, layers[0][1].device)[0])
+    if not total:
+        raise ValueError("micro_batch: the batch norms cannot normalise samples one by one; make it 2 or more")
     if group is not None:
-        _average(layers, seen, group)
+        _average(layers, seen, total, group)
+    return total
 
 
-def _average(layers: list[Layer], seen: int, group: dist.ProcessGroup) -> None:
+def _average(layers: list[Layer], seen: int, total: int, group: dist.ProcessGroup) -> None:
     """Average the statistics over ranks, by the samples that each has seen."""
-    (total,) = sums([seen], group, layers[0][1].device)
     for _, mean, variance in layers:
         for buffer in (mean, variance):
-            buffer.mul_(seen / max(total, 1.0))
+            buffer.mul_(seen / total)
             dist.all_reduce(buffer, group=group)
 
 

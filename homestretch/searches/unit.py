@@ -30,5 +30,7 @@ class Unit:
         loss = line.loss(step)
         if loss < line.start_loss + self.decrease * step * line.start_slope:
             return SearchResult(step, loss, None, SearchStatus.CONVERGED)
+        if loss < line.start_loss:
+            return SearchResult(0.0, line.start_loss, None, SearchStatus.REJECTED)
         status = SearchStatus.NO_DECREASE if loss < float("inf") else SearchStatus.NON_FINITE
         return SearchResult(0.0, line.start_loss, None, status)

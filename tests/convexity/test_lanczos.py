@@ -112,3 +112,11 @@ def test_nothing_to_take_a_curvature_over(like):
 def test_zero_start():
     with pytest.raises(ValueError, match="start must have a positive, finite length, got 0"):
         tridiagonalise(lambda v: v, [torch.zeros(3)], 2)
+
+
+@pytest.mark.parametrize("outlier", [3e5, 1e8])
+def test_a_far_outlier_in_float32_does_not_hide_what_is_not_known(make_spectrum, outlier):
+    """What rounding calls an invariant subspace may lack the other end: its residual must say so."""
+    case = make_spectrum([outlier, *[i / 30 for i in range(-30, 30)]], [(61,)], torch.float32)
+    found = extremes(case.product, case.like, products=30, tolerance=1e-8)
+    assert found.smallest - found.residual_smallest <= -1.0 + 1e-2

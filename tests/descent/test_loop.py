@@ -229,3 +229,23 @@ def test_evaluate_gives_the_loss_that_the_next_step_starts_from_for_no_more():
             assert objective.meter.gradient_equivalents == 1.0
         results.append((optimizer.step(objective), objective.meter.gradient_equivalents, optimizer.scalars["spent"]))
     assert results[0] == results[1]
+
+
+def test_the_tolerance_stays_that_of_the_first_gradient():
+    """A function that changes on the way does not ask for more."""
+    x = torch.tensor([-1.2, 1.0], dtype=torch.float64, requires_grad=True)
+    optimizer = LBFGS([x], gradient_tolerance=1e-2)
+
+    def closure():
+        loss = 100.0 * (x[1] - x[0] ** 2) ** 2 + (1.0 - x[0]) ** 2
+        x.grad = None
+        loss.backward()
+        return loss
+
+    optimizer.minimize(closure, 100)
+    iterations = len(optimizer.history)
+    assert optimizer.stop_reason is StopReason.GRADIENT_SMALL
+    optimizer.renew()
+    optimizer.minimize(closure, 100)
+    assert optimizer.stop_reason is StopReason.GRADIENT_SMALL
+    assert len(optimizer.history) == iterations

@@ -203,3 +203,16 @@ def test_reset_forgets():
     optimizer.direction.reset()
     assert optimizer.scalars["damping"] == 0.0
     assert not any(t.any() for t in optimizer.memory.get("solution"))
+
+
+@pytest.mark.filterwarnings("ignore::homestretch.errors.PrecisionWarning")
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_in_float32_extreme_residuals_are_fitted_or_given_up(scale):
+    torch.manual_seed(0)
+    matrix, right = torch.randn(20, 5), torch.randn(20)
+    exact = float((matrix @ torch.linalg.lstsq(matrix, right.unsqueeze(1)).solution.squeeze(1) - right).square().mean())
+    x = torch.zeros(5, requires_grad=True)
+    f = LeastSquares(lambda: (matrix @ x - right) * scale, [x])
+    optimizer = GaussNewtonCG([x])
+    optimizer.minimize(f, 60)
+    assert f.loss() / scale**2 == pytest.approx(exact, rel=2e-2)

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
@@ -193,3 +194,38 @@ def test_needs_about_as_many_evaluations_as_scipys(start):
 def test_refuses_a_memory_of_nothing(memory):
     with pytest.raises(ValueError, match="memory must be a whole number"):
         LBFGSDirection(memory)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-12, 1e12, 1e25])
+def test_in_float32_the_units_of_the_loss_do_not_matter_either(scale):
+    """Products of two differences of gradients leave float32's range long before the gradients do."""
+
+    def losses(factor):
+        x = torch.tensor([1.3, 0.7, 0.8, 1.9], requires_grad=True)
+        target = torch.tensor([1.0, -1.0, 0.5, 2.0])
+
+        def closure():
+            loss = (torch.cosh(x - target) * torch.tensor([1.0, 10.0, 3.0, 30.0])).sum() * factor
+            x.grad = None
+            loss.backward()
+            return loss
+
+        optimizer = LBFGS([x])
+        return [float(optimizer.step(closure)) / factor for _ in range(12)]
+
+    assert losses(scale) == pytest.approx(losses(1.0), rel=1e-4)
+
+
+def test_a_minimum_of_zero_is_reached_in_float32():
+    x = torch.tensor([3.0, -2.0, 1.0, 5.0], requires_grad=True)
+
+    def closure():
+        loss = (torch.tensor([1.0, 10.0, 3.0, 100.0]) * x * x).sum()
+        x.grad = None
+        loss.backward()
+        return loss
+
+    optimizer = LBFGS([x])
+    optimizer.minimize(closure, 300)
+    assert optimizer.stop_reason is not None
+    assert float(closure().detach()) < 1e-30

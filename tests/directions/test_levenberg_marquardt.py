@@ -217,3 +217,17 @@ def test_normal_equations_out_of_range_end_with_an_error():
     f = LeastSquares(lambda: 1e25 * p, [p])
     with pytest.raises(NonFiniteError):
         LevenbergMarquardt([p]).step(f)
+
+
+@pytest.mark.parametrize("budget", [3.0, 10.0, 40.0, 75.0])
+def test_no_jacobian_is_made_that_the_budget_does_not_pay_for(budget):
+    torch.manual_seed(0)
+    matrix, right = torch.randn(60, 20, dtype=torch.float64), torch.randn(60, dtype=torch.float64)
+    x = torch.zeros(20, dtype=torch.float64, requires_grad=True)
+    f = LeastSquares(lambda: (matrix @ x).sin() - right, [x], reduction="sum")
+    optimizer = LevenbergMarquardt([x], budget=budget)
+    optimizer.minimize(f, 100)
+    assert f.meter.gradient_equivalents <= budget + 1.5
+    made = [record for record in optimizer.history if "damping" in record.extra]
+    assert bool(made) == (budget > 30.0)
+    assert all(record.restart == "the budget allows no Jacobian" for record in optimizer.history if record not in made)

@@ -8,7 +8,7 @@ import torch
 from scipy import optimize
 from torch import nn
 
-from homestretch import Diagonal, LeastSquares, NewtonCG, NystromPreconditioner, Objective
+from homestretch import Diagonal, HagerZhang, LeastSquares, NewtonCG, NystromPreconditioner, Objective
 from homestretch.directions.newton_cg import NewtonCGDirection, next_forcing
 from tests.directions.problems import Exact, convex, network, rosenbrock
 
@@ -215,3 +215,35 @@ def test_falls_back_to_the_products_that_the_model_allows_and_says_so(cube, way)
     optimizer.minimize(f, 12)
     assert {key for r in optimizer.history for key in r.extra if key.startswith("hessian")} == {f"hessian: {way}"}
     assert optimizer.scalars["gradient_norm"] < 1e-6 * optimizer.scalars["first_gradient_norm"]
+
+
+def test_a_radius_beyond_the_step_is_not_paid_for_again():
+    """Rejected within the trust region, the same step would be solved for at every radius that is longer than it."""
+
+    def cost(radius):
+        x = torch.tensor([2.0, 3.0, -5.0], dtype=torch.float64, requires_grad=True)
+
+        def closure():
+            loss = (1.0 + x.square()).sqrt().sum()  # convex, and Newton's step from here leads further away
+            x.grad = None
+            loss.backward()
+            return loss
+
+        optimizer = NewtonCG([x], trust_radius=radius)
+        optimizer.minimize(closure, 100)
+        assert float(x.detach().abs().max()) < 1e-6
+        return sum(record.extra["inner_iterations"] for record in optimizer.history)
+
+    assert cost(1e40) == cost(1e6)
+
+
+@pytest.mark.parametrize("options", [{"damping": 1.0}, {"damping": 10.0}, {"search": HagerZhang()}])
+def test_on_a_quadratic_the_gain_ratio_is_one(options):
+    """Whatever the damping and the length of the step: the model is the function."""
+    x = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64, requires_grad=True)
+    scale = torch.tensor([1.0, 3.0, 10.0], dtype=torch.float64)
+    f = LeastSquares(lambda: scale * x, [x], reduction="sum")
+    optimizer = NewtonCG([x], trust_radius=0.1, **options)
+    for _ in range(3):
+        optimizer.step(f)
+    assert [record.extra["gain_ratio"] for record in optimizer.history] == pytest.approx([1.0] * 3, rel=1e-6)

@@ -15,6 +15,7 @@ from homestretch.directions.base import Step
 from homestretch.directions.broyden_updates import VARIANTS
 from homestretch.directions.self_scaled_broyden import SelfScaledBroydenDirection, next_first_step
 from homestretch.errors import UnsupportedError
+from homestretch.preconditioners import Inverse
 from tests.directions.broyden_reference import bfgs, next_inverse_hessian
 from tests.directions.problems import closure_of, regression, rosenbrock
 
@@ -294,3 +295,14 @@ def test_sharded_parameters_are_refused(monkeypatch):
     monkeypatch.setattr(vectors, "shard_groups", lambda tensors: [object()])
     with pytest.raises(UnsupportedError, match="sharded parameters: use LBFGS"):
         SelfScaledBroyden([nn.Parameter(torch.zeros(3))])
+
+
+def test_the_preconditioner_is_left_alone():
+    """Packed from a single parameter it is the preconditioner's own tensor."""
+    x, closure = closure_of(chain, [1.0, 2.0, -1.0])
+    given = torch.full((3,), 2.0, dtype=torch.float64)
+    optimizer = SelfScaledBroyden([x], preconditioner=Inverse([given]))
+    for _ in range(3):
+        optimizer.step(closure)
+    assert given.tolist() == [2.0] * 3
+    assert optimizer.state[x]["inverse_diagonal"].tolist() == [2.0] * 3

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, SubsetRandomSampler, TensorDataset
 
+from homestretch import LBFGS
 from homestretch.errors import HomestretchWarning, NondeterministicLossError
 from homestretch.objective import Function, Objective
 
@@ -223,3 +224,26 @@ def test_a_sum_over_entries_that_is_a_mean_over_samples_is_taken(micro_batch):
     loss = nn.KLDivLoss(reduction="batchmean")
     exact = loss(model(inputs), targets).item()
     assert Objective(model, loss, (inputs, targets), micro_batch=micro_batch).loss() == pytest.approx(exact, rel=1e-6)
+
+
+class Forces(nn.Module):
+    """A model that differentiates an energy by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+
+    def forward(self, x):
+        x = x.detach().requires_grad_()
+        return -torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)[0]
+
+
+def test_a_model_that_differentiates_in_its_forward_pass():
+    model = Forces()
+    x, y = samples(30, 3)
+    objective = Objective(model, mse_loss, (x, y), micro_batch=13)
+    objective.check_deterministic()
+    assert objective.loss() == pytest.approx(float(mse_loss(model(x), y)), rel=1e-12)
+    before = objective.loss()
+    LBFGS(objective.parameters).minimize(objective, 5)
+    assert objective.loss() < before

@@ -242,3 +242,16 @@ def test_residuals_that_are_not_real_are_refused(dtype):
     f = LeastSquares(lambda model, x: {"wave": model(x).to(dtype)}, network(), points()["equation"])
     with pytest.raises(TypeError, match="residuals must be real floating-point tensors, got 'wave' of torch"):
         f()
+
+
+def test_a_term_may_be_constant():
+    """It adds to the loss and nothing to the gradient."""
+    model = network()
+    x = points()["border"]
+    f = LeastSquares(lambda m, p: {"fit": m(p) - 1.0, "given": p - 0.5}, model, x)
+    alone = LeastSquares(lambda m, p: m(p) - 1.0, model, x)
+    total = float(f())
+    gradient = [p.grad for p in f.parameters]
+    assert total == pytest.approx(float(alone()) + float((x - 0.5).square().mean()), rel=1e-12)
+    for g, p in zip(gradient, f.parameters, strict=True):
+        assert torch.equal(g, p.grad)

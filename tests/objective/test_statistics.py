@@ -41,6 +41,27 @@ def test_a_batch_of_one_sample_is_passed_over():
     torch.testing.assert_close(layer.running_mean, data(41)[:40].mean(0))
 
 
+def test_a_single_sample_counts_where_layers_can_normalise_it():
+    """An image has a value for every pixel."""
+    images = torch.randn(6, 2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for size in (1, 5):
+        layer = nn.BatchNorm2d(2).double()
+        assert reestimate(layer, walk(images, size), layer) == 6
+        torch.testing.assert_close(layer.running_mean, images.mean((0, 2, 3)))
+
+
+def test_without_any_sample_there_are_no_statistics():
+    layer = nn.BatchNorm1d(3).double()
+    with pytest.raises(ValueError, match="micro_batch: the batch norms cannot normalise samples one by one"):
+        reestimate(layer, walk(data(4), 1), layer)
+    assert layer.running_mean.tolist() == [0.0] * 3
+
+
+def test_the_samples_seen_are_told():
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).double()
+    assert "anew over 40 samples" in Objective(model, mse_loss, (data(41), data(41)), micro_batch=20).settle()
+
+
 def test_dropout_is_off_meanwhile_and_deeper_layers_see_normalised_inputs():
     model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.9), nn.BatchNorm1d(3)).double()
     reestimate(model, walk(data(), 40), model)

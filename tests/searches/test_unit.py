@@ -3,7 +3,10 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
+from homestretch import Descent, LeastSquares
+from homestretch.directions.levenberg_marquardt import LevenbergMarquardtDirection
 from homestretch.line import SearchStatus
 from homestretch.searches.unit import Unit
 
@@ -62,3 +65,23 @@ def test_decrease_is_a_share_of_the_slopes_promise():
 def test_refuses_bad_numbers(value):
     with pytest.raises(ValueError, match="decrease"):
         Unit(decrease=value)
+
+
+def test_too_small_a_decrease_is_rejected():
+    """It lowers the loss, by a twentieth of what the slope promises: a damped method answers with more damping."""
+    line = Parabola(1.0, first_step=1.9)
+    assert Unit(0.1)(line).status is SearchStatus.REJECTED
+    assert Unit(0.01)(line).step == 1.9
+
+
+def test_the_loop_takes_no_rejected_step():
+    def first(decrease):
+        x = torch.tensor([1.35], dtype=torch.float64, requires_grad=True)
+        f = LeastSquares(x.atan, [x])  # Gauss and Newton's step leads to -1.29, where little is gained
+        optimizer = Descent([x], LevenbergMarquardtDirection(damping=1e-12, scale="identity", geodesic=False), Unit(decrease))
+        optimizer.step(f)
+        return optimizer.history[0]
+
+    loose, strict = first(0.0), first(0.49)
+    assert loose.forwards < strict.forwards
+    assert strict.search_status == "converged"

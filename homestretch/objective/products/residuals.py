@@ -49,8 +49,8 @@ class ResidualProducts(Ways, ABC):
         self._size = vectors.size(self.parameters)
         self._memory = jacobian_memory
         self._count = 0  # residuals at the latest stacking
+        self._point_price = 0.0  # of a Jacobian made point by point, once one was
         self._flops = flops
-        self._needs_graph = False  # the residual function itself differentiates by autograd
         self.make_products(self.parameters, model)
 
     @abstractmethod
@@ -66,21 +66,17 @@ class ResidualProducts(Ways, ABC):
 
         A residual function that differentiates the network by ``torch.autograd.grad`` needs the graph for it even so.
         """
-        if not self._needs_graph:
-            try:
-                with torch.no_grad():
-                    return self.evaluate(points)
-            except RuntimeError as error:
-                if "does not require grad" not in str(error):
-                    raise
-                self._needs_graph = True
-        with torch.enable_grad():
-            return {name: r.detach() for name, r in self.evaluate(points).items()}
+        return {name: r.detach() for name, r in self.without_graph(lambda: self.evaluate(points)).items()}
 
     @property
     def flops_per_gradient(self) -> float:
         """Floating-point operations of one gradient, by which dense algebra is priced."""
-        return self._flops or _FLOPS * self._size * (self._count or len(self.stacked()))
+        return self._flops or _FLOPS * self._size * self.residual_count
+
+    @property
+    def residual_count(self) -> int:
+        """Number of residuals at the latest stacking, over all terms."""
+        return self._count or len(self.stacked())
 
     def hessian_product(self, vector: Vector) -> Vector:
         """The Hessian of the loss times ``vector``, one tensor for each of ``parameters``."""
@@ -143,6 +139,22 @@ class ResidualProducts(Ways, ABC):
             self._choose_mode()
         return self.jacobian_mode
 
+    def jacobian_price(self) -> float:
+        """What the next Jacobian will cost, in gradient-equivalents."""
+        mode = self.find_jacobian_mode()
+        if mode == PER_POINT:
+            return self._point_price or FORWARD + GRADIENT
+        return FORWARD + (GRADIENT - FORWARD) * (self.residual_count if mode == ROWS else self._size)
+
+    def product_modes(self) -> dict[str, str]:
+        """The ways chosen, that of Jacobians included."""
+        return {**super().product_modes(), "jacobian": self.jacobian_mode, "jacobian_reason": self.jacobian_reason}
+
+    def take_product_modes(self, modes: Mapping[str, str]) -> None:
+        """Go on with the ways that a state holds."""
+        super().take_product_modes(modes)
+        self.jacobian_mode, self.jacobian_reason = modes.get("jacobian", ""), modes.get("jacobian_reason", "")
+
     def stacked(self) -> Tensor:
         r""":math:`\rho`, differentiable where gradients are enabled; not counted."""
         terms = self.evaluate(self.points) if torch.is_grad_enabled() else self.forward(self.points)
@@ -204,6 +216,7 @@ class ResidualProducts(Ways, ABC):
         terms = self.forward(self.points)
         scales = {name: self.scale(name, r) for name, r in terms.items()}
         self.meter.count_forward()
+        price = FORWARD
         for group in self._groups(terms):
             if not group.count:
                 raise ValueError(f"the first dimension of the terms {', '.join(group.names)} does not count their points")
@@ -215,7 +228,10 @@ class ResidualProducts(Ways, ABC):
             for rows in by_points(single, self.parameters, points, self._rows, width):
                 yield rho[start : start + len(rows)], rows
                 start += len(rows)
-            self.meter.count_gradient(width * group.size / max(self._count, 1))
+            share = width * group.size / max(self._count, 1)
+            self.meter.count_gradient(share)
+            price += share * GRADIENT
+        self._point_price = price
 
     def _single(self, group: _Group, scales: Mapping[str, float], values: Sequence[Tensor], point: Any) -> Tensor:
         """The scaled residuals of a group at one point, as a function of the parameters' values."""

@@ -75,10 +75,16 @@ def smooth_kernels() -> Iterator[None]:
 
 
 def difference_step(parameters: Sequence[Tensor], vector: Vector) -> float:
-    """A step for central differences along ``vector``: the cube root of the rounding unit, by the parameters' size."""
-    length = vectors.norm(vector)
+    r"""A step for central differences along ``vector``: the cube root of the rounding unit, by the parameters' size.
+
+    Whether parameters of a small norm are small by their units or near zero by chance is not to be known. A step by
+    :math:`|\theta|^{2/3}` then errs alike in both cases, by about :math:`(\epsilon / |\theta|)^{2/3}`: by its length in the
+    first, by rounding in the second.
+    """
+    length, size = vectors.norm(vector), vectors.norm(vectors.locals_of(parameters))
     eps = max(vectors.working_eps(p.dtype) for p in parameters)
-    return eps ** (1.0 / 3.0) * (1.0 + vectors.norm(vectors.locals_of(parameters))) / length if length > 0.0 else 1.0
+    scale = size if size >= 1.0 else size ** (2.0 / 3.0) or 1.0
+    return eps ** (1.0 / 3.0) * scale / length if length > 0.0 else 1.0
 
 
 class _Formulas(TorchFunctionMode):

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from homestretch.objective.graphs import GraphFree
 from homestretch.objective.products.gauss_newton import GaussNewtonProduct
 from homestretch.objective.products.hessian import HessianProduct
 
 
-class Ways:
+class Ways(GraphFree):
     """Base of objectives with products."""
 
     _hessian: HessianProduct

@@ -74,3 +74,20 @@ def test_difference_step_is_a_cube_root_of_rounding_long(dtype):
     p, v = torch.zeros(4, dtype=dtype), torch.full((4,), 5.0, dtype=dtype)
     assert difference_step([p], [v]) * 10.0 == pytest.approx(torch.finfo(dtype).eps ** (1 / 3))
     assert difference_step([p], [0.0 * v]) == 1.0
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-6, 1e-3, 1.0, 1e3])
+def test_differences_fit_small_and_large_parameters(size):
+    """Rosenbrock's function in other units: the Hessian by differences against the exact one."""
+
+    def rosenbrock(x):
+        a, b = x / size
+        return 100.0 * (b - a**2) ** 2 + (1.0 - a) ** 2
+
+    x = torch.tensor([-1.2, 1.0], dtype=torch.float64) * size
+    v = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    gradient = torch.func.grad(rosenbrock)
+    h = difference_step([x], [v])
+    found = (gradient(x + h * v) - gradient(x - h * v)) / (2.0 * h)
+    exact = torch.func.hessian(rosenbrock)(x) @ v
+    assert float((found - exact).norm() / exact.norm()) < 1e-3
