@@ -117,7 +117,7 @@ class Run:
         if self.epochs is not None and optimizer.epochs >= self.epochs:
             return f"all {self.epochs} epochs are made"
         # A sum of mini-batches' shares may miss the budget by its rounding, which is no reason for one more epoch.
-        if self.budget is not None and optimizer.meter.gradient_equivalents >= self._to_spend() * (1.0 - 1e-9):
+        if self.budget is not None and optimizer.spent >= self._to_spend() * (1.0 - 1e-9):
             return f"the budget of {self.budget:g} gradient-equivalents is spent"
         if optimizer.phase == "second" and optimizer.second.stop_reason is not None:
             return f"the convex phase stopped: {optimizer.second.stop_reason.value}"
@@ -165,9 +165,10 @@ class Run:
         optimizer = self.optimizer
         if optimizer.phase == "first":
             use_averaged_weights(optimizer.first)  # the checkpoint has those that training goes on from
-        elif isinstance(optimizer.objective, Objective) and optimizer.objective.mode == "train":
-            optimizer.objective.settle()  # so that the model can be put into eval mode
         restored = restore_best(optimizer)
+        objective = optimizer.objective
+        if restored is None and optimizer.phase == "second" and isinstance(objective, Objective) and objective.mode == "train":
+            objective.settle()  # so that the model can be put into eval mode
         optimizer.history.append(EventRecord(epoch=optimizer.epochs, name="stop", message=stop))
         if self.out is not None and find_spec("pyarrow") is not None:
             optimizer.history.to_parquet(self.out)
@@ -179,8 +180,8 @@ class Run:
             swap_epoch=optimizer.swap_epoch,
             swap_reason=optimizer.swap_reason,
             stop=stop,
-            gradient_equivalents=optimizer.meter.gradient_equivalents,
-            seconds=optimizer.meter.seconds,
+            gradient_equivalents=optimizer.spent,
+            seconds=optimizer.seconds,
             history=optimizer.history,
             optimizer=optimizer,
         )
@@ -201,7 +202,7 @@ class Run:
         """Let the convex phase spend what is left of the budget; whatever it needs where only epochs are planned."""
         if self.optimizer.phase == "second":
             budget = math.inf if self.budget is None else self._to_spend()
-            self.optimizer.second.allow(max(budget - self.optimizer.meter.gradient_equivalents, 0.0))
+            self.optimizer.second.allow(max(budget - self.optimizer.spent, 0.0))
 
     def _to_spend(self) -> float:
         """The budget, less what the look back at the best point will cost."""

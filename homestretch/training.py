@@ -17,8 +17,10 @@ from homestretch.errors import CheckpointError
 from homestretch.objective import AnyObjective, LeastSquares, Objective
 from homestretch.objective.batches import as_batches
 from homestretch.objective.dataset import Loss
+from homestretch.objective.graphs import GraphFree
 from homestretch.objective.modes import full_pass_mode
 from homestretch.objective.progressive import Growth
+from homestretch.objective.statistics import tracking_layers
 from homestretch.promotion import cast_floats
 from homestretch.running import RECORD, Callback, FitResult, Progress, Run
 from homestretch.swap import Never
@@ -84,6 +86,7 @@ def fit(
         options: Passed to :class:`~homestretch.two_phase.TwoPhase`: ``rule``, ``resort``, ``gradient_norm``, ...
 
     Raises:
+        TypeError: If ``first`` is an optimizer and not what makes one.
         ValueError: If neither ``epochs`` nor ``budget`` is given, or an argument is out of range.
         CheckpointError: If ``resume`` finds no checkpoint, or a damaged or foreign one; or ``out`` holds one without it.
     """
@@ -105,6 +108,8 @@ def fit(
             model, loss, data, batch_size=batch_size, micro_batch=micro_batch, mode=mode, dropout=dropout, growth=growth,
             seed=seed,
         )  # fmt: skip
+    if first is not None and isinstance(first, Optimizer):
+        raise TypeError("first must be a function that makes an optimizer, such as lambda p: Adam(p), got an optimizer")
     first_optimizer = first(objective.parameters) if first is not None else Adam(objective.parameters, lr=1e-3)
     if second is None:
         options["rule"], second = Never(), "auto"
@@ -114,7 +119,7 @@ def fit(
         first=first_optimizer,
         second=second,
         budget=budget if budget is not None else float(epochs or 0),
-        metrics=_on_validation(model, loss, validation, metrics),
+        metrics=_on_validation(objective, loss, validation, metrics),
         **options,
     )
     scheduler = schedule(first_optimizer) if schedule is not None else None
@@ -143,11 +148,12 @@ def evaluate(model: nn.Module, loss: Loss, data: Any, metrics: Mapping[str, Metr
     batches = as_batches(data, batch_size=None, micro_batch=None)
     functions: dict[str, Metric] = {"loss": loss, **(metrics or {})}
     totals = dict.fromkeys(functions, 0.0)
-    double = any(p.dtype == torch.float64 for p in model.parameters())  # also while the convex phase has promoted it
-    with full_pass_mode(model, "eval"), torch.no_grad():
+    double = all(p.dtype == torch.float64 for p in model.parameters())  # also while the convex phase has promoted it
+    passes = GraphFree()
+    with full_pass_mode(model, "eval"):
         for batch, count in batches.full():
             inputs, targets = cast_floats(batch, torch.float64) if double else batch
-            outputs = model(inputs)
+            outputs = passes.without_graph(lambda: model(inputs).detach())  # noqa: B023 - called at once
             for name, function in functions.items():
                 totals[name] += float(function(outputs, targets)) * count / len(batches)
     return totals
@@ -162,8 +168,18 @@ def _check_least_squares(objective: LeastSquares, model: nn.Module, data: Any, v
 
 
 def _on_validation(
-    model: nn.Module, loss: Loss | LeastSquares, data: Any, metrics: Mapping[str, Metric] | None
+    objective: AnyObjective, loss: Loss | LeastSquares, data: Any, metrics: Mapping[str, Metric] | None
 ) -> Callable[[], dict[str, float]] | None:
-    if data is None or isinstance(loss, LeastSquares):
+    """What is measured after each epoch; in mode ``"train"`` the statistics that eval mode takes lag behind the parameters."""
+    if data is None and metrics:
+        raise ValueError("metrics are evaluated on validation data, and there are none: give validation=(inputs, targets)")
+    if data is None or isinstance(loss, LeastSquares) or not isinstance(objective, Objective):
         return None
-    return lambda: {f"validation_{name}": value for name, value in evaluate(model, loss, data, metrics).items()}
+    function = loss
+
+    def measure() -> dict[str, float]:
+        if objective.mode == "train" and tracking_layers(objective.model):
+            objective.refresh_statistics()
+        return {f"validation_{name}": value for name, value in evaluate(objective.model, function, data, metrics).items()}
+
+    return measure

@@ -13,7 +13,19 @@ from torch.nn.functional import mse_loss
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau, StepLR
 
-from homestretch import LBFGS, AtEpoch, ConjugateGradient, Never, NoResort, Race, checkpoint, evaluate, fit
+from homestretch import (
+    LBFGS,
+    AtEpoch,
+    ConjugateGradient,
+    LeastSquares,
+    LevenbergMarquardt,
+    Never,
+    NoResort,
+    Race,
+    checkpoint,
+    evaluate,
+    fit,
+)
 from homestretch.errors import CheckpointError
 from homestretch.history import EpochRecord, EventRecord, History
 
@@ -352,3 +364,57 @@ def test_a_schedule_that_watches_the_loss_gets_that_of_each_raced_epoch():
     assert "race" in [e.name for e in result.history.of(EventRecord)]
     assert losses == sorted(losses, reverse=True)
     assert result.optimizer.first.param_groups[0]["lr"] == 3e-3
+
+
+def test_validation_in_train_mode_sees_statistics_of_the_present_parameters():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 2)).double()
+    result = fit(model, mse_loss, data(), epochs=20, validation=data(), mode="train", micro_batch=60, **settings())
+    last = result.history.of(EpochRecord)[-1]
+    assert last.phase == "second"
+    assert last.metrics["validation_loss"] == pytest.approx(evaluate(model, mse_loss, data())["loss"], rel=1e-9)
+    assert last.metrics["validation_loss"] == pytest.approx(result.loss, rel=0.05)
+
+
+def test_a_model_of_several_dtypes_is_validated():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = nn.Linear(3, 4), nn.Linear(4, 2).double()
+
+        def forward(self, x):
+            return self.other(torch.tanh(self.one(x)).double())
+
+    x, y = data()
+    both = (x.float(), y)
+    result = fit(Mixed(), mse_loss, both, epochs=6, validation=both, **settings())
+    assert result.history.of(EpochRecord)[-1].metrics["validation_loss"] < 10.0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"metrics": {"a": mse_loss}}, ValueError, "metrics are evaluated on validation data"),
+        ({"first": Adam([nn.Parameter(torch.ones(1))])}, TypeError, "first must be a function that makes an optimizer"),
+    ],
+)
+def test_what_would_be_ignored_or_fail_is_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        fit(network(), mse_loss, data(), epochs=3, **options)
+
+
+def test_levenberg_marquardt_resumes_bit_for_bit(tmp_path):
+    """How Jacobians are made is not found out, and paid for, again."""
+
+    def problem():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+        points = torch.linspace(-1, 1, 40, dtype=torch.float64).unsqueeze(1)
+        return model, LeastSquares(lambda m, p: m(p) - torch.sin(3.0 * p), model, points)
+
+    options = {"rule": AtEpoch(4), "second": LevenbergMarquardt, "evidence": None}
+    reference = fit(*problem(), epochs=9, out=tmp_path / "alone", **options)
+    fit(*problem(), epochs=6, out=tmp_path / "stopped", **options)
+    result = fit(*problem(), epochs=9, out=tmp_path / "stopped", resume=True, **options)
+    assert losses_of(result) == losses_of(reference)
+    assert result.gradient_equivalents == reference.gradient_equivalents

@@ -47,3 +47,11 @@ def test_log_loss_between_points():
 
 def test_log_of_nothing():
     assert trend.log(0.0) == math.log(trend.TINY)
+
+
+@pytest.mark.parametrize("count", [201, 1000, 5000])
+def test_of_many_points_some_are_enough(count):
+    x = [float(i) for i in range(count)]
+    random = np.random.default_rng(0)
+    y = [0.5 * v + e for v, e in zip(x, random.standard_normal(count), strict=True)]
+    assert trend.slope(x, y) == pytest.approx(0.5, rel=1e-2)

@@ -54,6 +54,11 @@ class TorchContract(Optimizer):
         self._watch = Watch()
 
     @property
+    def maximize(self) -> bool:
+        """Whether the function is maximised."""
+        return self._sign < 0.0
+
+    @property
     def scalars(self) -> dict[str, Any]:
         """All numbers and strings that survive a reload."""
         return self.param_groups[0][_SCALARS]
@@ -73,7 +78,7 @@ class TorchContract(Optimizer):
         """Add parameters; everything learned about the old ones alone is forgotten."""
         super().add_param_group(param_group)
         for p in self.param_groups[-1]["params"]:
-            _check_parameter(p)
+            check_parameter(p)
         if self._bound:
             self.restart()
 
@@ -257,7 +262,12 @@ def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
     return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
 
-def _check_parameter(p: Tensor) -> None:
+def check_parameter(p: Tensor) -> None:
+    """Refuse a parameter that no method of the convex phase can move.
+
+    Raises:
+        ValueError: If it is complex, or shorter than float32.
+    """
     if p.is_complex():
         raise ValueError(
             f"a parameter of shape {tuple(p.shape)} is complex ({p.dtype}): optimise torch.view_as_real of it instead"

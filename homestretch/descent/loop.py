@@ -16,6 +16,7 @@ from homestretch.descent.limits import Limits, Purse, refuse_negative
 from homestretch.descent.record import Tally
 from homestretch.descent.stop import SEARCHED_IN_VAIN, StopReason, from_search
 from homestretch.directions.base import Direction, Point, Proposal, Step
+from homestretch.errors import UnsupportedError
 from homestretch.history import History
 from homestretch.line import Line, Search, SearchResult, SearchStatus
 from homestretch.objective import living
@@ -95,33 +96,36 @@ class Descent(CurrentPoint):
         """One iteration.
 
         Args:
-            closure: Computes the loss, calls ``backward`` and returns the loss; or an ``Objective``. ``None`` only
-                allocates the state, as torch's distributed checkpoints ask.
+            closure: Computes the loss, calls ``backward`` and returns the loss; or an ``Objective``. ``None``, with no
+                gradient but zero, only allocates the state, as torch's distributed checkpoints ask.
 
         Returns:
             The accepted loss.
+
+        Raises:
+            UnsupportedError: If there is a gradient and no closure: one gradient is not enough for a step.
         """
         self._refuse_scaler()
-        self._bind()
         if closure is None:
-            return None
+            if any(p.grad is not None and bool(p.grad.any()) for p in self.parameters):
+                raise UnsupportedError(
+                    f"{type(self).__name__}.step() needs a closure that computes the loss over all the data and calls "
+                    "backward(), as torch's LBFGS does: the search evaluates it at other points"
+                )
+            return self.allocate()
+        self._bind()
         function = self._function(closure)
         started, spent = time.perf_counter(), function.meter.gradient_equivalents
-        purse = self.limits.purse(self.scalars, function.meter)
-        if self.stop_reason is None:
-            living.advance(function)
-        point = self._current(function)
-        self.start_loss = self._sign * point.loss
-        if self.stop_reason is None:
-            restart = self._stop_if_done(function)
-            if self.stop_reason is None:
-                self._iterate(function, point, purse, restart)
-            living.explain_stop(function, self.stop_reason in SEARCHED_IN_VAIN)
-            if self.stop_reason is not None:
-                self._restore_best(function, evaluate=purse.empty() is None)
-        self.scalars["spent"] = float(self.scalars["spent"]) + function.meter.gradient_equivalents - spent
-        self.scalars["elapsed"] = float(self.scalars["elapsed"]) + time.perf_counter() - started
+        try:
+            self._step(function)
+        finally:
+            self.scalars["spent"] = float(self.scalars["spent"]) + function.meter.gradient_equivalents - spent
+            self.scalars["elapsed"] = float(self.scalars["elapsed"]) + time.perf_counter() - started
         return self._sign * float(self.scalars["loss"])
+
+    def allocate(self) -> None:
+        """Make the state now, so that a checkpoint can be taken of it or loaded into it."""
+        self._bind()
 
     @torch.no_grad()
     def evaluate(self, closure: Callable[[], Any]) -> float:
@@ -162,10 +166,30 @@ class Descent(CurrentPoint):
 
     def renew(self) -> None:
         """Tell the loop that the function has changed: it is evaluated again, and a loop that had stopped goes on."""
-        self.scalars.update(function_version=-1, renewals=int(self.scalars.get("renewals", 0)) + 1)
+        self.scalars["renewals"] = int(self.scalars.get("renewals", 0)) + 1
+        self.evaluate_anew()
+
+    def evaluate_anew(self) -> None:
+        """Evaluate again at the next step, and go on if the loop had stopped; nothing is said of the function."""
+        self.scalars["function_version"] = -1
         self._forget_stop()
 
     # --- one iteration ---
+
+    def _step(self, function: Function) -> None:
+        purse = self.limits.purse(self.scalars, function.meter)
+        if self.stop_reason is None:
+            living.advance(function)
+        point = self._current(function)
+        self.start_loss = self._sign * point.loss
+        if self.stop_reason is not None:
+            return
+        restart = self._stop_if_done(function)
+        if self.stop_reason is None:
+            self._iterate(function, point, purse, restart)
+        living.explain_stop(function, self.stop_reason in SEARCHED_IN_VAIN)
+        if self.stop_reason is not None:
+            self._restore_best(function, evaluate=purse.empty() is None)
 
     def _iterate(self, function: Function, point: Point, purse: Purse, restart: str) -> None:
         started = time.perf_counter()
@@ -175,7 +199,27 @@ class Descent(CurrentPoint):
         point.gradient = self._gradient_buffer  # and the search's evaluations may free the gradient that was there
         self._watch.forget()
         tally = Tally(restart)
-        for _ in range(_MAX_PROPOSALS):
+        try:
+            proposal, step, status = self._advance(function, point, purse, tally)
+        except BaseException:  # an error in the closure, an interruption: a trial point is none to go on from
+            if float(self.scalars["loss"]) == point.loss:  # no step was accepted yet
+                self._back(point)
+            raise
+        self.scalars["iteration"] = int(self.scalars["iteration"]) + 1
+        record = tally.record(
+            proposal, step, changed=self._changed, numbers=living.measure(function, float(self.scalars["loss"])),
+            iteration=self.scalars["iteration"], loss=self._sign * float(self.scalars["loss"]),
+            gradient_norm=float(self.scalars["gradient_norm"]), norm_before=norm_before,
+            length=proposal.length, status=status.name.lower(),
+            stop=self.stop_reason.name.lower() if self.stop_reason else "",
+            gradient_equivalents=function.meter.gradient_equivalents, seconds=time.perf_counter() - started,
+        )  # fmt: skip
+        self._changed = ""
+        self.history.append(record)
+
+    def _advance(self, function: Function, point: Point, purse: Purse, tally: Tally) -> tuple[Proposal, Step, SearchStatus]:
+        """Search along one proposal after the other until a step is accepted or there is a reason to stop."""
+        for number in range(1, _MAX_PROPOSALS + 1):
             point.left = purse.left
             proposal = self._propose(point)
             tally.propose(proposal)
@@ -188,26 +232,15 @@ class Descent(CurrentPoint):
                 if result.status is SearchStatus.UNBOUNDED:
                     self._stop(StopReason.UNBOUNDED)
                 self._stop_if_spent(result, purse)
-                break
+                return proposal, step, result.status
             self._back(point)
             if self._stop_if_spent(result, purse):
-                break  # what the direction has learned is not at fault
-            if not self.direction.reject(step, point):
-                self._stop(from_search(result.status))
-                break
-        else:
-            self._stop(StopReason.LIMIT)
-        self.scalars["iteration"] = int(self.scalars["iteration"]) + 1
-        record = tally.record(
-            proposal, step, changed=self._changed, numbers=living.measure(function, float(self.scalars["loss"])),
-            iteration=self.scalars["iteration"], loss=self._sign * float(self.scalars["loss"]),
-            gradient_norm=float(self.scalars["gradient_norm"]), norm_before=norm_before,
-            length=proposal.length, status=result.status.name.lower(),
-            stop=self.stop_reason.name.lower() if self.stop_reason else "",
-            gradient_equivalents=function.meter.gradient_equivalents, seconds=time.perf_counter() - started,
-        )  # fmt: skip
-        self._changed = ""
-        self.history.append(record)
+                return proposal, step, result.status  # what the direction has learned is not at fault
+            again = self.direction.reject(step, point)
+            if not again or number == _MAX_PROPOSALS:
+                self._stop(StopReason.LIMIT if again else from_search(result.status))
+                return proposal, step, result.status
+        raise AssertionError("the last proposal returns")
 
     def _propose(self, point: Point) -> Proposal:
         """The method's proposal, with the numbers that it left out."""

@@ -98,6 +98,7 @@ class Objective(DatasetProducts):
         self.growth = growth
         self.seed = seed
         self.version = 0
+        self.settled = 0  # how many of the versions are due to statistics estimated anew
         self.batches: Batches = as_batches(data, batch_size=batch_size, micro_batch=micro_batch)
         self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
@@ -164,15 +165,22 @@ class Objective(DatasetProducts):
         layers = len(tracking_layers(self.model))
         if not layers:
             return ""
-        seen = reestimate(
-            self.model,
-            self.batches.full(),
-            lambda batch: self.without_graph(lambda: self._compute(self.model, batch)),
-            self.group,
-        )
+        seen = self.refresh_statistics()
         self.meter.count_forward(self.portion)
         self.version += 1
+        self.settled += 1
         return f"running statistics of {layers} batch norms estimated anew over {seen} samples"
+
+    def refresh_statistics(self) -> int:
+        """Estimate the running statistics anew, uncounted and without a new version: for looks at the model in eval mode.
+
+        Meant for mode ``"train"``, where the function does not depend on them.
+
+        Returns:
+            How many samples they are of.
+        """
+        forward = lambda batch: self.without_graph(lambda: self._compute(self.model, batch))  # noqa: E731
+        return reestimate(self.model, self.batches.full(), forward, self.group)
 
     def minibatches(self, epoch: int) -> Iterator[MiniBatch]:
         """Closures for one epoch of mini-batches, in an order that depends on (seed, epoch) alone.
@@ -208,11 +216,11 @@ class Objective(DatasetProducts):
 
     def state_dict(self) -> dict[str, Any]:
         """What a run that goes on must know of the function: how often it changed, and how its products are made."""
-        return {"version": self.version, "products": self.product_modes()}
+        return {"version": self.version, "settled": self.settled, "products": self.product_modes()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`'s result."""
-        self.version = int(state["version"])
+        self.version, self.settled = int(state["version"]), int(state.get("settled", 0))
         self.take_product_modes(state["products"])
 
     def zero_grad(self) -> None:

@@ -107,7 +107,14 @@ class Resort(Remembering, ABC):
         memory.version = version
 
     def observe_second(
-        self, cost: float, loss: float, failure: str | None = None, *, version: int | None = None, start: float = math.nan
+        self,
+        cost: float,
+        loss: float,
+        failure: str | None = None,
+        *,
+        version: int | None = None,
+        start: float = math.nan,
+        budget: float | None = None,
     ) -> Decision:
         """Take in a step of the convex phase and decide whether to go back.
 
@@ -117,9 +124,12 @@ class Resort(Remembering, ABC):
             failure: What went wrong (a failed search, a NaN); ``None`` if nothing did.
             version: Version of the function; ``None`` for the same as before.
             start: Loss at the start of the step, by this version of it.
+            budget: Planned cost of the run as of now; ``None`` if it is that which was planned at the swap.
         """
         if self.memory.cost < 0.0:
             raise ValueError("observe_second was called before swapped: tell the resort where the convex phase began")
+        if budget is not None:
+            self.memory.budget = budget
         if version is not None and version != self.memory.version:
             self._restate(version, start)
         self.memory.steps += 1

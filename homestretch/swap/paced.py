@@ -22,6 +22,7 @@ from homestretch.swap.fixed import AtShare
 from homestretch.swap.peak import GradientNormPeak
 from homestretch.swap.settled import Settled
 
+_FIRST_STEP = 3.0  # gradient-equivalents: an evaluation and one step with its search
 _LEAST_POINTS = 4  # epochs that a trend of the first phase is taken over, at least
 
 
@@ -104,7 +105,8 @@ class PacedPeak(AnyOf):
     Args:
         opener: The rule that opens the window; :class:`~homestretch.swap.peak.GradientNormPeak` by default.
         convex_power: See :class:`Pace`.
-        start_up: See :class:`Pace`; no swap on mini-batches comes later than twice this before the end of the budget.
+        start_up: See :class:`Pace`; no swap on mini-batches comes later than twice this before the end of the budget, none at
+            all where less than 3 gradient-equivalents are left.
         latest: Share of the budget from which to swap without a peak, once the norm is not climbing.
         full_batch_share: Share of the budget for a first phase on full batches.
     """
@@ -125,12 +127,13 @@ class PacedPeak(AnyOf):
     def judge(self, observation: Observation) -> Decision:
         """Ask all parts, then see that the budget pays for more than the convex phase's start."""
         decision = super().judge(observation)
-        if not decision.swap or observation.budget is None or observation.epoch_steps == 1:
+        if not decision.swap or observation.budget is None:
             return decision
         left = observation.budget - observation.cost
-        if left >= 2.0 * self.start_up:
+        needed = _FIRST_STEP if observation.epoch_steps == 1 else self.start_up
+        if left >= (needed if observation.epoch_steps == 1 else 2.0 * needed):
             return decision
-        reason = f"{left:.4g} gradient-equivalents are left, too few for a convex phase that needs {self.start_up:.4g} to start"
+        reason = f"{left:.4g} gradient-equivalents are left, too few for a convex phase that needs {needed:.4g} to start"
         return self.decide(False, f"{reason} ({decision.reason})", **decision.values)
 
 

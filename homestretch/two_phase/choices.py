@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from torch.optim import Optimizer
+
+from homestretch.descent.contract import check_parameter
 from homestretch.objective import AnyObjective, LeastSquares
 from homestretch.resort import Race, Resort
 from homestretch.swap import SwapRule
@@ -18,6 +21,24 @@ def check_policies(rule: SwapRule | None, resort: Resort | None) -> None:
         )
     if resort is not None and not isinstance(resort, Resort):
         raise TypeError(f"resort must be a policy such as MeasuredResort() or NoResort(), got {resort!r}")
+
+
+def check_first(first: Optimizer) -> None:
+    """Refuse a first optimizer whose run could not be gone on with, before an epoch has been made.
+
+    Raises:
+        TypeError: If it is not an optimizer.
+        ValueError: If it maximises, or its parameters are complex or shorter than float32.
+    """
+    if not isinstance(first, Optimizer):
+        given = f"the class {first.__name__}" if isinstance(first, type) else repr(first)
+        raise TypeError(f"first must be an optimizer, such as Adam(model.parameters()), got {given}")
+    for group in first.param_groups:
+        if group.get("maximize"):
+            raise ValueError("first maximises, and both phases must minimise the same function: negate the loss instead")
+        for p in group["params"]:
+            if p.requires_grad:
+                check_parameter(p)
 
 
 def check_choices(

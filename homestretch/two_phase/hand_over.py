@@ -40,6 +40,15 @@ class SecondPhase:
             raise ValueError("second must optimise the same parameters as first, in the same order")
         if isinstance(second, str) and second != "auto":
             raise ValueError(f"second must be 'auto', a Descent or a function that makes one, got {second!r}")
+        kind = second if isinstance(second, type) else type(second)
+        foreign = issubclass(kind, Optimizer) and not issubclass(kind, Descent)
+        if foreign or not (isinstance(second, (str, Descent)) or callable(second)):
+            raise TypeError(
+                f"second must be 'auto', a Descent or a function that makes one, got {kind.__module__}.{kind.__name__}: the "
+                "methods of the convex phase are homestretch's own, such as homestretch.LBFGS"
+            )
+        if isinstance(second, Descent):
+            self._check(second)
 
     def get(self) -> Descent:
         """The descent, made if there is none yet."""
@@ -53,8 +62,14 @@ class SecondPhase:
             made = make(self._parameters)
             if not isinstance(made, Descent):
                 raise TypeError(f"second must make a Descent, {describe(make)} made a {type(made).__name__}")
+            self._check(made)
             self.descent = made
         return self.descent
+
+    @staticmethod
+    def _check(descent: Descent) -> None:
+        if descent.maximize:
+            raise ValueError("second maximises, and both phases must minimise the same function: negate the loss instead")
 
     def recall(self, chosen: str, reason: str) -> None:
         """Take a choice over that an earlier session made: at another point, on another machine, it might fall otherwise."""
@@ -70,7 +85,7 @@ class SecondPhase:
         descent = self.get()
         descent.restart()
         taken = descent.adopt(first)
-        descent.step(None)  # the state is made now, so that a checkpoint at the swap holds what was taken over
+        descent.allocate()  # the state is made now, so that a checkpoint at the swap holds what was taken over
         return taken
 
 

@@ -153,7 +153,7 @@ class Inspection(Remembering):
         objective, memory = optimizer.objective, self.memory
         if objective is None:
             return 0, "there is no objective to take Hessian products of"
-        cost = optimizer.meter.gradient_equivalents
+        cost = optimizer.spent
         base = cost if optimizer.budget is None else max(optimizer.budget, cost)
         if memory.looked >= 0.0 and cost < memory.looked + self.share * base:
             return 0, f"the next look is due at {memory.looked + self.share * base:.4g} gradient-equivalents"
@@ -175,7 +175,7 @@ class Inspection(Remembering):
         """The evidence of a sample, recorded."""
         objective = optimizer.objective
         assert objective is not None
-        before = optimizer.meter.gradient_equivalents
+        before = optimizer.spent
         part = objective if samples == objective.samples else part_of(objective, samples)
         function = optimizer.second_function(part)
         gradient = _gradient(function, part)
@@ -192,7 +192,7 @@ class Inspection(Remembering):
             )
         finally:
             objective.zero_grad()
-            self.memory.looked = optimizer.meter.gradient_equivalents
+            self.memory.looked = optimizer.spent
             self.memory.spent += self.memory.looked - before
         evidence = replace(evidence, cost=self.memory.looked - before)
         values = {**evidence.values(), "samples": float(samples)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from homestretch.decision import Decision
@@ -36,8 +37,8 @@ def write_epoch(optimizer: TwoPhase, loss: float, norm: float, kind: str) -> Non
             loss=loss,
             gradient_norm=norm,
             gradient_norm_kind=kind,
-            gradient_equivalents=optimizer.meter.gradient_equivalents,
-            seconds=optimizer.meter.seconds,
+            gradient_equivalents=optimizer.spent,
+            seconds=optimizer.seconds,
             metrics=metrics,
         )
     )
@@ -71,5 +72,6 @@ class Iterations:
         """Append what is new in the history of the convex phase."""
         records = optimizer.second.history
         for record in records[self._copied :]:
-            optimizer.history.append(record)
+            spent = record.gradient_equivalents - optimizer.before[0]  # the method knows the meter, not the run
+            optimizer.history.append(replace(record, gradient_equivalents=spent) if optimizer.before[0] else record)
         self._copied = len(records)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from homestretch.cost import FORWARD
+from homestretch.descent import StopReason
 from homestretch.objective import Objective
 from homestretch.objective.statistics import tracking_layers
 from homestretch.two_phase.hand_over import buffers_of, put_buffers, settle
@@ -67,21 +68,33 @@ def restore_best(optimizer: TwoPhase) -> float | None:
         The loss there; ``None`` if nothing is kept, there is no objective to compare by, or the present loss is lower.
     """
     kept, objective = optimizer.kept, optimizer.objective
-    if not kept.parameters or objective is None:
+    if not kept.parameters or objective is None or _ended_by_held_out(optimizer):
         return None
     function = optimizer.second_function(objective)
-    loss, buffers, version = function.loss(), buffers_of(objective), objective.version
+    loss, buffers, versions = function.loss(), buffers_of(objective), _versions(objective)
     before = kept.put_back(optimizer.trainable)
     settle(objective)
     best = function.loss()
-    if best < loss:
+    if best < loss or (math.isfinite(best) and not math.isfinite(loss)):
         message = f"the best point of the convex phase is back: its loss {best:.3g} is below {loss:.3g}"
         measured = optimizer.metrics() if optimizer.metrics is not None else {}
+        if isinstance(objective, Objective) and objective.mode == "train":
+            objective.settle()  # so that the model can be put into eval mode
         write_event(optimizer, "restored", message, {"loss": best, **measured})
         return best
     with torch.no_grad():
         for p, value in zip(optimizer.trainable, before, strict=True):
             p.copy_(value)
     put_buffers(objective, buffers)
-    objective.version = version
+    for name, value in versions.items():
+        setattr(objective, name, value)
     return None
+
+
+def _versions(objective: Any) -> dict[str, int]:
+    return {name: getattr(objective, name) for name in ("version", "settled") if hasattr(objective, name)}
+
+
+def _ended_by_held_out(optimizer: TwoPhase) -> bool:
+    """Whether the convex phase has chosen its point by what is not fitted, which no training loss outweighs."""
+    return optimizer.phase == "second" and optimizer.second.stop_reason is StopReason.HELD_OUT

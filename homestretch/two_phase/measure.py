@@ -41,13 +41,14 @@ def part_of(objective: AnyObjective, samples: int) -> AnyObjective:
     return objective.subset(samples) if group is None else objective.part(samples / objective.samples)  # type: ignore[union-attr]
 
 
-def observe(optimizer: TwoPhase, loss: float | None, gradient_norm: float | None) -> Observation:
+def observe(optimizer: TwoPhase, loss: float | None, gradient_norm: float | None, passes: float = 1.0) -> Observation:
     """Measure and record the epoch that has just ended.
 
     Args:
         optimizer: The optimizer at the end of the epoch.
         loss: The epoch's loss where the caller knows it.
         gradient_norm: Its gradient norm, likewise.
+        passes: Passes over the data that it was.
     """
     objective, scale = optimizer.objective, None
     if optimizer.phase == "first":
@@ -69,11 +70,11 @@ def observe(optimizer: TwoPhase, loss: float | None, gradient_norm: float | None
         loss=found,
         gradient_norm=norm,
         gradient_norm_kind=kind,
-        cost=optimizer.meter.gradient_equivalents,
+        cost=optimizer.spent,
         budget=optimizer.budget,
         noise_scale=scale,
         samples=objective.samples if objective is not None else None,
         learning_rate=None if rate is None else float(rate),
         step=optimizer.first_steps,
-        epoch_steps=len(optimizer.mean),
+        epoch_steps=round(len(optimizer.mean) / passes),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -21,8 +21,9 @@ from homestretch.resort import MeasuredResort, Resort
 from homestretch.swap import SwapRule, default_rule
 from homestretch.two_phase import state as state_format
 from homestretch.two_phase.averages import use_training_weights
-from homestretch.two_phase.choices import check_choices, check_policies
+from homestretch.two_phase.choices import check_choices, check_first, check_policies
 from homestretch.two_phase.gradient_norm import RunningMean
+from homestretch.two_phase.groups import SharedGroups, ids
 from homestretch.two_phase.hand_over import Second, SecondPhase, growing, second_function
 from homestretch.two_phase.inspection import Inspection, as_inspection
 from homestretch.two_phase.journal import Iterations
@@ -31,7 +32,7 @@ from homestretch.two_phase.measure import observe
 from homestretch.two_phase.transitions import after_first_epoch, after_second_epoch
 
 
-class TwoPhase(Optimizer):
+class TwoPhase(SharedGroups):
     """A torch optimizer over two: mini-batches first, the whole objective after the swap.
 
     Example:
@@ -66,8 +67,9 @@ class TwoPhase(Optimizer):
         history: Where records go; a new one in memory by default.
 
     Raises:
-        TypeError: If ``rule`` or ``resort`` is none.
-        ValueError: If arguments are out of range or ``first`` has other parameters.
+        TypeError: If ``rule`` or ``resort`` is none, or ``first`` or ``second`` no optimizer or what makes one.
+        ValueError: If arguments are out of range, or ``first`` maximises, has other parameters, or ones of a dtype that the
+            convex phase cannot work in.
     """
 
     def __init__(
@@ -90,10 +92,10 @@ class TwoPhase(Optimizer):
     ) -> None:
         check_policies(rule, resort)
         check_choices(objective, gradient_norm, resort, decoupled_decay, promote=promote)
+        check_first(first)
         super().__init__(params, {})
         self.defaults = first.defaults  # which schedules ask for momentum
-        given = [id(p) for g in self.param_groups for p in g["params"]]
-        if given != [id(p) for g in first.param_groups for p in g["params"]]:
+        if ids(self) != ids(first):
             raise ValueError("first must optimise the same parameters as params, in the same order")
         self.first = first
         self.objective = objective
@@ -101,7 +103,7 @@ class TwoPhase(Optimizer):
         self.rule = rule if rule is not None else default_rule(budget)
         self.resort = resort if resort is not None else MeasuredResort()
         self.history = history if history is not None else History()
-        self.budget = budget
+        self.budget = None if budget is None else arguments.positive("budget", budget)
         self.planned = False  # whether the budget is a plan, not given by the user
         self.metrics = metrics
         self.inspection = as_inspection(evidence)
@@ -117,10 +119,12 @@ class TwoPhase(Optimizer):
         self.swap_epoch: int | None = None
         self.swap_reason = ""
         self.meter = objective.meter if objective is not None else CostMeter()
+        self.before = (self.meter.gradient_equivalents, self.meter.seconds)  # of an objective that was used before
         self.gradient_norm = gradient_norm
-        self.probe_samples = probe_samples
+        self.probe_samples = arguments.count("probe_samples", probe_samples)
         self.decoupled_decay = decoupled_decay
         self.promotion = Promotion(objective) if promote and objective is not None else None
+        self._count = len(ids(first))
         self.trainable: list[Tensor] = [p for g in first.param_groups for p in g["params"] if p.requires_grad]
         whole = self.second_function(objective) if objective is not None else None
         self.convex = SecondPhase(second, self.trainable, whole)
@@ -128,8 +132,23 @@ class TwoPhase(Optimizer):
         self.kept = Kept()
         self.mean = RunningMean(self.trainable, getattr(objective, "group", None))
         self._iterations = Iterations()
-        self.share_groups()
+        self._closed = 0.0  # what was spent when the last epoch was closed
         use_training_weights(first)
+
+    @property
+    def spent(self) -> float:
+        """Cost of this run so far, in gradient-equivalents."""
+        return self.meter.gradient_equivalents - self.before[0]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since this was made, that of earlier sessions of a resumed run included."""
+        return self.meter.seconds - self.before[1]
+
+    def take_counts(self, before: Sequence[float]) -> None:
+        """Go on with the counts of the meter, of which these were there before this run."""
+        self.before = (float(before[0]), float(before[1]))
+        self._closed = self.spent
 
     @property
     def second(self) -> Descent:
@@ -184,28 +203,35 @@ class TwoPhase(Optimizer):
         self._iterations.copy(self)
         return loss
 
-    def end_epoch(self, loss: float | None = None, gradient_norm: float | None = None) -> Decision:
+    def end_epoch(self, loss: float | None = None, gradient_norm: float | None = None, *, passes: float = 1.0) -> Decision:
         """Close an epoch: measure, record, and ask the rule (first phase) or the resort (second phase).
 
         Args:
             loss: The epoch's loss, if the caller knows better than the mean over the closures.
             gradient_norm: Likewise its gradient norm.
+            passes: Passes over the data that a loop of the caller's own made in the first phase since the last call: with
+                full batches as many as steps. They are counted, unless :meth:`epoch` has counted what was evaluated.
 
         Returns:
             The decision, with its reason.
 
         Raises:
             NonFiniteError: If loss or gradient norm are not finite in the first phase.
+            UnsupportedError: If ``first`` has got parameters since this was made.
         """
         self.epochs += 1
-        if self.objective is None and self.phase == "first":
-            self.meter.count_gradient()
-        self.first_epochs += self.phase == "first"
+        if self.phase == "first":
+            if len(ids(self.first)) != self._count:
+                raise UnsupportedError("first has other parameters than at the start, which the convex phase would not move")
+            self.first_epochs += 1
+            if self.objective is None or self.spent == self._closed:
+                self.meter.count_gradient(arguments.positive("passes", passes))
         try:
-            observation = observe(self, loss, gradient_norm)
+            observation = observe(self, loss, gradient_norm, passes)
             decision = after_first_epoch(self, observation) if self.phase == "first" else after_second_epoch(self, observation)
         finally:
             self.mean.reset()
+            self._closed = self.spent
         if self.inspection is not None:
             self.inspection.end_epoch()
         return decision
@@ -245,10 +271,14 @@ class TwoPhase(Optimizer):
         state_format.load(self, state_dict)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters to both phases."""
-        super().add_param_group(param_group)
-        if hasattr(self, "first"):
+        """Only before there are two phases.
+
+        Raises:
+            UnsupportedError: If this optimizer is made already.
+        """
+        if "first" in self.__dict__:
             raise UnsupportedError("add parameters to `first` before TwoPhase is made")
+        super().add_param_group(param_group)
 
     # --- inside ---
 
@@ -275,8 +305,3 @@ class TwoPhase(Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         """Everything, for copies and pickles; torch would keep groups and state alone."""
         return whole_state(self)
-
-    def share_groups(self) -> None:
-        """This optimizer's groups and state are the first optimizer's, so that schedules may hold either."""
-        self.param_groups = self.first.param_groups
-        self.state = self.first.state

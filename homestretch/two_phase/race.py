@@ -75,7 +75,7 @@ def run_race(optimizer: TwoPhase, race: Race) -> Decision | None:
     Returns:
         The decision, whose ``swap`` says that the first phase has won; ``None`` if too little of the budget is left to race.
     """
-    objective, cost = optimizer.objective, optimizer.meter.gradient_equivalents
+    objective, cost = optimizer.objective, optimizer.spent
     assert objective is not None
     epochs = max(round(race.race_cost(cost, optimizer.budget) / objective.portion), 1)
     if optimizer.budget is not None and optimizer.budget - cost < 3.0 * epochs * objective.portion:
@@ -101,21 +101,21 @@ def run_race(optimizer: TwoPhase, race: Race) -> Decision | None:
         vectors.copy_(parameters, reached)
         put_buffers(objective, settled)
         optimizer.second.load_state_dict(second)
-    total = optimizer.meter.gradient_equivalents - cost
+    total = optimizer.spent - cost
     write_event(optimizer, "race", f"{decision.reason}; {total:.4g} in all", {**decision.values, "total_cost": total})
     return decision
 
 
 def _run_second(optimizer: TwoPhase, objective: AnyObjective, allowed: float) -> Trace:
     second, function = optimizer.prepare_second(), optimizer.second_function(objective)
-    before = optimizer.meter.gradient_equivalents
+    before = optimizer.spent
     settle(objective)
     trace = [(0.0, float("nan"))]
     try:
         trace = [(0.0, second.evaluate(function))]
-        while optimizer.meter.gradient_equivalents - before < allowed and second.stop_reason is None:
+        while optimizer.spent - before < allowed and second.stop_reason is None:
             loss = float(second.step(function) or 0.0)
-            trace.append((optimizer.meter.gradient_equivalents - before, loss))
+            trace.append((optimizer.spent - before, loss))
     except HomestretchError:
         trace.append((allowed, float("nan")))
     objective.zero_grad()

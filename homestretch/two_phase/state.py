@@ -41,6 +41,9 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
         "objective": optimizer.objective.state_dict() if isinstance(optimizer.objective, _WITH_STATE) else None,
         "growing": optimizer.growing.state_dict() if optimizer.growing is not None else None,
         "meter": optimizer.meter.state_dict(),
+        "before": list(optimizer.before),
+        "method": optimizer.convex.chosen,
+        "method_reason": optimizer.convex.reason,
         "promoted": optimizer.promotion is not None and optimizer.promotion.active,
     }
     about["kept"] = {"loss": optimizer.kept.loss, "version": optimizer.kept.version}
@@ -51,7 +54,6 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
         numbers = _trainable_numbers(optimizer)
         for key, entry in second["state"].items():
             packed["state"].setdefault(numbers[key], {}).update({_PREFIX + name: value for name, value in entry.items()})
-        about["method"], about["method_reason"] = optimizer.convex.chosen, optimizer.convex.reason
         about["second"] = {k: v for k, v in second["param_groups"][0].items() if k not in ("params", "param_names")}
     packed["param_groups"][0][_KEY] = about
     return packed
@@ -90,13 +92,14 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     if optimizer.growing is not None and about["growing"] is not None:
         optimizer.growing.load_state_dict(about["growing"])
     optimizer.meter.load_state_dict(about["meter"])
+    optimizer.take_counts(about.get("before", (0.0, 0.0)))
+    optimizer.convex.recall(str(about.get("method", "")), str(about.get("method_reason", "")))
     found = [packed["state"].get(number, {}).get(_KEPT) for number in _trainable_numbers(optimizer)]
     optimizer.kept.load(about["kept"], [t.clone() for t in found if t is not None])
     optimizer.mean.reset()  # the epoch that it holds a part of is not gone on with
     if about["promoted"] and optimizer.promotion is not None:
         optimizer.promotion.apply(check=False)
     if "second" in about:
-        optimizer.convex.recall(str(about.get("method", "")), str(about.get("method_reason", "")))
         numbers = _trainable_numbers(optimizer)
         second_state = {
             key: {n.removeprefix(_PREFIX): v for n, v in packed["state"].get(number, {}).items() if n.startswith(_PREFIX)}
@@ -128,7 +131,6 @@ def load_first(optimizer: TwoPhase, saved: dict[str, Any]) -> None:
     """Put the first optimizer back to a state of its own, bit for bit."""
     optimizer.first.load_state_dict(saved)
     _keep_dtypes(optimizer, saved["state"])
-    optimizer.share_groups()
 
 
 def _keep_dtypes(optimizer: TwoPhase, saved: dict[int, dict[str, Any]]) -> None:

@@ -53,7 +53,7 @@ def _ask(optimizer: TwoPhase, observation: Observation) -> Decision:
     if decision.probe:
         with averaged_weights(optimizer.first):
             probe = run_probe(optimizer, decision)
-        decision = optimizer.rule.observe(replace(observation, cost=optimizer.meter.gradient_equivalents, probe=probe))
+        decision = optimizer.rule.observe(replace(observation, cost=optimizer.spent, probe=probe))
         write_decision(optimizer, decision)
     return decision
 
@@ -67,12 +67,18 @@ def after_second_epoch(optimizer: TwoPhase, observation: Observation) -> Decisio
         if not grown:
             return Decision(swap=False, reason=f"the convex phase is on {growing.samples} samples", rule=growing.name)
         write_event(optimizer, "growth", grown, {"samples": float(growing.samples)})
-        optimizer.second.renew()
+        optimizer.second.evaluate_anew()
         loss = optimizer.second_function(optimizer.objective).loss()
-        observation, stop = replace(observation, loss=loss, cost=optimizer.meter.gradient_equivalents), None
-    failure = None if stop is None or stop in _DONE else f"the convex phase stopped: {stop.value}"
+        observation, stop = replace(observation, loss=loss, cost=optimizer.spent), None
+    if stop in _DONE:
+        return Decision(swap=False, reason=f"the convex phase is done: {stop.value}", rule=optimizer.resort.name)
     decision = optimizer.resort.observe_second(
-        observation.cost, observation.loss, failure, version=_version(optimizer), start=optimizer.second.start_loss
+        observation.cost,
+        observation.loss,
+        None if stop is None else f"the convex phase stopped: {stop.value}",
+        version=_version(optimizer),
+        start=optimizer.second.start_loss,
+        budget=optimizer.budget,
     )
     if decision.swap:
         write_decision(optimizer, decision)
@@ -116,13 +122,18 @@ def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> No
     notes += [note for note in (promoted, settled, decoupled_note(optimizer.first, optimizer.decoupled_decay)) if note]
     values = dict(decision.values) if loss is None else {**decision.values, "exact_loss": loss}
     write_event(optimizer, "swap", "; ".join(notes), values)
-    spent = optimizer.meter.gradient_equivalents
+    spent = optimizer.spent
     optimizer.resort.swapped(spent, optimizer.epochs, loss, optimizer.budget, _version(optimizer))
 
 
 def _version(optimizer: TwoPhase) -> int:
-    """Version of what the convex phase minimises: the objective's, and of plain closures how often change was announced."""
-    return int(optimizer.second.scalars.get("renewals", 0)) if optimizer.objective is None else optimizer.objective.version
+    """Version of what the convex phase minimises: the objective's, and how often the user has announced a change.
+
+    Statistics of batch norm that were estimated anew make no other function of it: they are part of the point.
+    """
+    objective = optimizer.objective
+    own = 0 if objective is None else objective.version - getattr(objective, "settled", 0)
+    return own + int(optimizer.second.scalars.get("renewals", 0))
 
 
 def _on_all_data(optimizer: TwoPhase) -> bool:

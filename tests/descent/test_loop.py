@@ -10,7 +10,7 @@ from torch import nn
 
 from homestretch import LBFGS, ConjugateGradient, Descent, GoldenSection, Objective, SelfScaledBroyden, StopReason
 from homestretch.cost import CostMeter
-from homestretch.errors import NonFiniteError
+from homestretch.errors import NonFiniteError, UnsupportedError
 
 
 class Problem:
@@ -137,7 +137,7 @@ def test_domain_border_is_respected():
 
 def test_a_start_that_is_not_finite_is_an_error():
     problem = Problem(lambda x: torch.log(x).sum(), [-1.0])
-    with pytest.raises(NonFiniteError, match="cannot start"):
+    with pytest.raises(NonFiniteError, match="cannot go on from here"):
         LBFGS([problem.x]).step(problem)
 
 
@@ -249,3 +249,41 @@ def test_the_tolerance_stays_that_of_the_first_gradient():
     optimizer.minimize(closure, 100)
     assert optimizer.stop_reason is StopReason.GRADIENT_SMALL
     assert len(optimizer.history) == iterations
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_breaks_a_search_off_leaves_the_last_accepted_point(error):
+    """And nothing of the search: the run that goes on equals one that was left alone."""
+
+    def run(fails_at):
+        x = torch.tensor([-1.2, 1.0], dtype=torch.float64, requires_grad=True)
+        optimizer, calls, losses = LBFGS([x]), [0], []
+
+        def closure():
+            calls[0] += 1
+            if calls[0] == fails_at:
+                raise error("enough")
+            loss = 100.0 * (x[1] - x[0] ** 2) ** 2 + (1.0 - x[0]) ** 2
+            x.grad = None
+            loss.backward()
+            return loss
+
+        for _ in range(12):
+            try:
+                losses.append(optimizer.step(closure))
+            except error:
+                assert float(rosenbrock(x).detach()) == losses[-1]
+                losses.append(optimizer.step(closure))
+        return losses, [record.changed for record in optimizer.history]
+
+    assert run(17) == run(0)
+
+
+def test_a_step_without_a_closure_is_refused_where_there_is_a_gradient():
+    x = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    optimizer = LBFGS([x])
+    x.grad = torch.zeros_like(x)
+    assert optimizer.step() is None  # torch's distributed checkpoints make the state so
+    x.square().sum().backward()
+    with pytest.raises(UnsupportedError, match=r"LBFGS.step\(\) needs a closure"):
+        optimizer.step()

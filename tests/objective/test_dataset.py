@@ -243,7 +243,7 @@ def test_a_model_that_differentiates_in_its_forward_pass():
     x, y = samples(30, 3)
     objective = Objective(model, mse_loss, (x, y), micro_batch=13)
     objective.check_deterministic()
-    assert objective.loss() == pytest.approx(float(mse_loss(model(x), y)), rel=1e-12)
+    assert objective.loss() == pytest.approx(float(mse_loss(model(x), y).detach()), rel=1e-12)
     before = objective.loss()
     LBFGS(objective.parameters).minimize(objective, 5)
     assert objective.loss() < before

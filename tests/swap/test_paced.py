@@ -109,3 +109,13 @@ def test_needs_a_budget():
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         PacedPeak(**settings)
+
+
+@pytest.mark.parametrize(("budget", "swaps"), [(3.0, False), (4.0, True), (40.0, True)])
+def test_full_batches_swap_only_if_the_budget_pays_for_a_step(budget, swaps):
+    rule = PacedPeak()
+    seen = [
+        rule.observe(Observation(epoch=e, loss=e**-0.5, gradient_norm=1.0, cost=float(e), budget=budget, epoch_steps=1))
+        for e in range(1, int(budget) + 1)
+    ]
+    assert any(d.swap for d in seen) is swaps

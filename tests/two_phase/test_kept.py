@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import mse_loss
 from torch.optim import Adam
 
-from homestretch import LBFGS, AtEpoch, evaluate, fit
-from homestretch.history import EpochRecord, EventRecord
+from homestretch import LBFGS, AtEpoch, HeldOut, LeastSquares, Objective, SelfScaledBroyden, TwoPhase, evaluate, fit
+from homestretch.history import EpochRecord, EventRecord, IterationRecord
 from homestretch.resort import MeasuredResort
+from tests.two_phase.conftest import make_data
 
 
 def went_back(setting, run, return_after, rate):
@@ -78,3 +82,64 @@ def test_fit_ends_no_higher_than_the_best_point(network, data, rate, epochs, goe
     assert restored is not goes_below
     if restored:
         assert result.loss == pytest.approx(best, rel=1e-12)
+
+
+def test_a_loss_that_is_not_finite_gives_way_to_the_point_kept(setting, run, return_after):
+    objective, optimizer, best = went_back(setting, run, return_after, rate=1e-3)
+    with torch.no_grad():
+        objective.parameters[0].fill_(math.nan)
+    assert optimizer.restore_best()
+    assert objective.loss() == pytest.approx(best, rel=1e-12)
+
+
+def batch_norm(mode, return_after, **options):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 2)).double()
+    objective = Objective(model, mse_loss, make_data(), batch_size=16, micro_batch=60, mode=mode)
+    first = Adam(model.parameters(), lr=0.1)
+    resort = return_after(4, **options)
+    return (
+        model,
+        objective,
+        TwoPhase(model.parameters(), objective, first=first, second=LBFGS, rule=AtEpoch(3), resort=resort, evidence=None),
+    )
+
+
+def test_the_point_put_back_has_its_statistics(run, return_after):
+    model, objective, optimizer = batch_norm("train", return_after)
+    run(optimizer, 8)
+    with torch.no_grad():
+        model[3].weight.fill_(5.0)
+    assert optimizer.restore_best()
+    returned = evaluate(model, mse_loss, make_data())["loss"]
+    objective.settle()
+    assert returned == pytest.approx(evaluate(model, mse_loss, make_data())["loss"], rel=1e-12)
+
+
+def test_statistics_estimated_anew_do_not_make_a_higher_point_the_best(run, return_after):
+    """The second return comes with fewer steps and a higher loss."""
+    model, _, optimizer = batch_norm("eval", return_after, retry_after=1)
+    run(optimizer, 7)
+    first = optimizer.kept.loss
+    optimizer.resort.steps = 1
+    with torch.no_grad():
+        model[3].weight.fill_(5.0)
+    run(optimizer, 3)
+    assert optimizer.resort.memory.returns == 2
+    assert optimizer.kept.loss == first
+
+
+def test_a_point_chosen_by_what_is_held_out_stays(return_after):
+    """The held-out residual ends the run; the training loss, higher there than before, is no reason to go back or elsewhere."""
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(1, 12), nn.Tanh(), nn.Linear(12, 1)).double()
+    points = torch.linspace(-1, 1, 24, dtype=torch.float64).unsqueeze(1)
+    noise = 0.5 * torch.randn(24, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    both = torch.cat([points, noise], 1)
+    held = HeldOut(0.25, every=5, patience=4)
+    f = LeastSquares(lambda m, p: m(p[:, :1]) - torch.sin(3.0 * p[:, :1]) - p[:, 1:], model, both, held_out=held)
+    result = fit(model, f, epochs=300, rule=AtEpoch(12), second=SelfScaledBroyden, evidence=None)
+    assert "held-out" in result.stop
+    assert [e.name for e in result.history.of(EventRecord)] == ["swap", "stop"]
+    looks = [r.extra["held_out_loss"] for r in result.history.of(IterationRecord) if "held_out_loss" in r.extra]
+    assert f.loss_at(f._watch.points) == pytest.approx(min(looks), rel=1e-9)

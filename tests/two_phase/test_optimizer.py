@@ -32,7 +32,7 @@ from homestretch.errors import NonFiniteError, UnsupportedError
 from homestretch.history import DecisionRecord, EpochRecord, EventRecord, IterationRecord
 from homestretch.objective.redraw import UniformRedraw
 from homestretch.resort import MeasuredResort
-from homestretch.swap import AtStep
+from homestretch.swap import AtStep, Custom
 
 
 def test_the_three_lines_train_in_two_phases(setting, run):
@@ -480,3 +480,113 @@ def test_distributed_checkpoint_round_trip(setting, run, first, epochs):
     run(optimizer, 3)
     run(again, 3)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"budget": 0.0}, ValueError, "budget must be a finite number above 0, got 0.0"),
+        ({"budget": math.nan}, ValueError, "budget must be"),
+        ({"probe_samples": 0}, ValueError, "probe_samples must be a whole number"),
+        ({"second": torch.optim.LBFGS}, TypeError, r"got torch.optim.lbfgs.LBFGS: .* such as homestretch.LBFGS"),
+        ({"second": 3}, TypeError, "second must be 'auto', a Descent or a function that makes one, got builtins.int"),
+        ({"first": lambda p, lr: Adam}, TypeError, "first must be an optimizer.*got the class Adam"),
+        ({"first": lambda p, lr: Adam(p, maximize=True)}, ValueError, "first maximises"),
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_refused_at_the_door(setting, options, error, message):
+    with pytest.raises(error, match=message):
+        setting(**options)
+
+
+@pytest.mark.parametrize(("dtype", "message"), [(torch.complex64, "view_as_real"), (torch.bfloat16, "too short")])
+def test_so_are_dtypes(dtype, message):
+    w = nn.Parameter(torch.ones(3, dtype=dtype))
+    with pytest.raises(ValueError, match=message):
+        TwoPhase([w], first=SGD([w], lr=0.1))
+
+
+def test_a_convex_phase_that_maximises_is_refused(setting, run):
+    _, _, optimizer = setting(second=lambda p: LBFGS(p, maximize=True))
+    with pytest.raises(ValueError, match="second maximises"):
+        run(optimizer, 3)
+
+
+def test_groups_are_the_first_optimizers_whatever_is_loaded_into_it(setting):
+    _, _, optimizer = setting()
+    optimizer.first.load_state_dict(copy.deepcopy(optimizer.first.state_dict()))
+    assert optimizer.param_groups is optimizer.first.param_groups
+    assert optimizer.state is optimizer.first.state
+    with pytest.raises(UnsupportedError, match="before TwoPhase is made"):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(1))]})
+    assert len(optimizer.param_groups) == 1
+
+
+def test_parameters_added_to_the_first_optimizer_are_noticed(setting, run):
+    _, _, optimizer = setting()
+    optimizer.first.add_param_group({"params": [nn.Parameter(torch.ones(1, dtype=torch.float64))]})
+    with pytest.raises(UnsupportedError, match="which the convex phase would not move"):
+        run(optimizer, 1)
+
+
+def test_an_objective_that_was_used_before_does_not_shorten_the_run(setting, run, network, data):
+    model = network()
+    objective = Objective(model, mse_loss, data(), batch_size=16)
+    for _ in range(2):
+        torch.manual_seed(0)
+        first = Adam(model.parameters(), lr=1e-2)
+        optimizer = TwoPhase(model.parameters(), objective, first=first, second=LBFGS, budget=30.0, rule=AtEpoch(3))
+        run(optimizer, 6)
+        costs = [r.gradient_equivalents for r in optimizer.history.of(EpochRecord)]
+        assert costs[:3] == pytest.approx([1.0, 2.0, 3.0])
+        assert optimizer.spent == pytest.approx(costs[-1])
+        iterations = [r.gradient_equivalents for r in optimizer.history.of(IterationRecord)]
+        assert iterations == pytest.approx(costs[3:])
+    _, other, again = setting(resort=MeasuredResort())
+    again.load_state_dict(optimizer.state_dict())
+    assert again.spent == pytest.approx(optimizer.spent)
+    assert other.meter.gradient_equivalents == objective.meter.gradient_equivalents
+
+
+def test_a_loop_of_ones_own_is_counted_beside_an_objective_too(setting):
+    """What the objective's meter has not seen is counted by the passes that are told."""
+    model, objective, optimizer = setting(rule=Never())
+    x, y = objective.batches.full().__next__()[0]
+    for _ in range(3):
+        for _ in range(5):
+            optimizer.zero_grad()
+            mse_loss(model(x), y).backward()
+            optimizer.step()
+        optimizer.end_epoch(loss=1.0, passes=5)
+    assert optimizer.spent == 15.0
+
+
+@pytest.mark.parametrize(("passes", "steps"), [(10, 1), (1, 10)])
+def test_the_rule_is_told_how_many_steps_a_pass_has(setting, passes, steps):
+    seen = []
+    _, objective, optimizer = setting(rule=Custom(lambda seen_so_far: seen.append(seen_so_far[-1].epoch_steps) or False))
+    for _ in range(10):
+        objective()
+        optimizer.step()
+    optimizer.end_epoch(loss=1.0, passes=passes)
+    assert seen == [steps]
+
+
+def test_a_change_announced_by_the_user_is_no_spike(setting, run):
+    """With an objective whose loss was changed in place."""
+    _, objective, optimizer = setting(resort=MeasuredResort())
+    run(optimizer, 6)
+    loss = objective._loss
+    objective._loss = lambda o, t: 10.0 * loss(o, t)
+    optimizer.second.renew()
+    run(optimizer, 2)
+    assert optimizer.phase == "second"
+
+
+def test_a_budget_raised_later_reaches_the_resort(setting, run):
+    _, _, optimizer = setting(resort=MeasuredResort(), budget=30.0)
+    run(optimizer, 4)
+    assert optimizer.resort.memory.budget == 30.0
+    optimizer.budget = 300.0
+    run(optimizer, 1)
+    assert optimizer.resort.memory.budget == 300.0
