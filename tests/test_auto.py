@@ -183,9 +183,7 @@ def test_a_reload_keeps_the_choice_whatever_memory_is_at_hand(monkeypatch: pytes
     assert resumed.convex.reason == optimizer.convex.reason
     run(resumed, 4)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
-    # How Jacobians are made is found out anew in a new process, and counted.
-    again = resumed.meter.gradient_equivalents - optimizer.meter.gradient_equivalents
-    assert again == pytest.approx(4 / 3)
+    assert resumed.spent == optimizer.spent  # nor is it found out, and paid for, anew how Jacobians are made
 
     state["param_groups"][0]["two_phase"]["method"] = "Magic"
     with pytest.raises(ValueError, match="'Magic'; this version chooses"):
