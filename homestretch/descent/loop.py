@@ -58,7 +58,7 @@ class Descent(CurrentPoint):
     Raises:
         TypeError: If ``search`` is not a line search.
         ValueError: If a number is out of range, or the preconditioner does not fit the parameters.
-        NonFiniteError: At the first step, if loss or gradient are not finite at the start.
+        NonFiniteError: At the first step, and where the function has changed, if loss or gradient are not finite there.
     """
 
     def __init__(
