@@ -1,17 +1,24 @@
-"""What all integrations share: the error for a missing library, and the end of an epoch in somebody else's loop."""
+"""What all integrations share: the error for a missing library, and steps and epochs in somebody else's loop."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any, TypeGuard
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Generic, TypeGuard, TypeVar
 
+import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 
+from homestretch import vectors
 from homestretch.descent import Descent
+from homestretch.objective.statistics import Layer, tracking_layers
 from homestretch.two_phase import TwoPhase
+
+T = TypeVar("T")
 
 
 def missing(library: str) -> ImportError:
@@ -19,9 +26,23 @@ def missing(library: str) -> ImportError:
     return ImportError(f'homestretch.integrations.{library} needs {library}: pip install "homestretch[integrations]"')
 
 
+def convex_method(optimizer: Optimizer) -> Descent | None:
+    """The method that makes the next step, if that is one of the convex phase."""
+    if isinstance(optimizer, TwoPhase):
+        return optimizer.second if optimizer.phase == "second" else None
+    return optimizer if isinstance(optimizer, Descent) else None
+
+
 def in_second_phase(optimizer: Optimizer) -> bool:
     """Whether the next step is one of the convex phase, which needs a closure over all the data."""
-    return isinstance(optimizer, Descent) or (isinstance(optimizer, TwoPhase) and optimizer.phase == "second")
+    return convex_method(optimizer) is not None
+
+
+def renew(optimizer: Optimizer) -> None:
+    """Tell the convex phase, if it has begun, that the loss may be another one: its next step evaluates the point again."""
+    method = convex_method(optimizer)
+    if method is not None:
+        method.renew()
 
 
 def is_ours(optimizer: object) -> TypeGuard[Descent | TwoPhase]:
@@ -42,38 +63,107 @@ def plan_budget(optimizer: Optimizer, epochs: int | None) -> None:
         optimizer.plan(float(epochs))
 
 
-def end_epoch(optimizer: Optimizer) -> str:
+def plan_further(optimizer: Optimizer, epochs: int | None) -> None:
+    """Likewise, where this many epochs are going to be made after what has been spent."""
+    spent = round(optimizer.spent) if isinstance(optimizer, TwoPhase) else 0
+    plan_budget(optimizer, None if epochs is None else spent + epochs)
+
+
+def end_epoch(optimizer: Optimizer, passes: float = 1.0) -> str:
     """Close an epoch; a :class:`~homestretch.TwoPhase` then asks its rule or its resort.
+
+    Args:
+        optimizer: The optimizer.
+        passes: Passes over all the data that the first phase made in it.
 
     Returns:
         Why training should end now, a sentence; empty while it should go on.
     """
     if isinstance(optimizer, TwoPhase):
-        optimizer.end_epoch()
-    if not in_second_phase(optimizer):
-        return ""
-    descent = optimizer.second if isinstance(optimizer, TwoPhase) else optimizer
-    reason = descent.stop_reason if isinstance(descent, Descent) else None
-    return "" if reason is None else f"{type(descent).__name__} stopped: {reason.value}"
+        optimizer.end_epoch(passes=passes)
+    method = convex_method(optimizer)
+    reason = None if method is None else method.stop_reason
+    return "" if reason is None else f"{type(method).__name__} stopped: {reason.value}"
 
 
-def step_with_call(step: Callable[..., Any], closure: Callable[[], Any], **options: Any) -> Any:
-    """One step, and a call of the closure if the step made none.
+class Trials(Generic[T]):
+    """What a closure left behind at the points of a line search, of which one is accepted, and not always the last.
 
-    A method that stops for a reason it knows beforehand evaluates nothing; Lightning and skorch take what the closure computed
-    for the step's result, and fail without one.
+    Args:
+        optimizer: Its parameters make up a point.
     """
-    called = False
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._moved = [p.detach() for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        self._left: dict[int, T] = {}
+
+    def note(self, left: T) -> None:
+        """Remember what was left at the present point."""
+        self._left[self._point()] = left
+
+    def accepted(self) -> T | None:
+        """What was left at the present point; ``None`` if that is no trial."""
+        return self._left.get(self._point())
+
+    def _point(self) -> int:
+        """A checksum of the parameters: a search goes back to one of its trials bit for bit."""
+        check = 0
+        for p in self._moved:
+            check = zlib.crc32(p.cpu().contiguous().numpy(), check)
+        return check
+
+
+def step_to_accepted(step: Callable[..., Any], closure: Callable[[], Any], optimizer: Optimizer, module: nn.Module) -> Any:
+    """A step after which what the closure leaves behind in the convex phase is that of the accepted point.
+
+    Lightning and skorch take what a closure computed for the step's result, and fail without one. In training mode each
+    evaluation moves the running statistics of batch norms; after the step they are those of all the data at the accepted
+    point. This costs an evaluation, which is not counted, where the step itself made none there, because it found no
+    decrease or had stopped.
+
+    Args:
+        step: Makes the step with a closure.
+        closure: The other library's closure.
+        optimizer: The optimizer whose step it is.
+        module: What the closure evaluates.
+
+    Returns:
+        The step's result.
+    """
+    if not in_second_phase(optimizer):
+        return step(closure)
+    layers = tracking_layers(module)
+    trials: Trials[list[torch.Tensor]] = Trials(optimizer)
 
     def watched() -> Any:
-        nonlocal called
-        called = True
-        return closure()
+        loss = closure()
+        trials.note(vectors.clone(_statistics(layers)))
+        return loss
 
-    result = step(watched, **options)
-    if not called:
-        closure()
+    with _statistics_of_one_batch(layers):
+        result = step(watched)
+        if trials.accepted() is None:
+            optimizer.zero_grad(set_to_none=True)  # so that the gradients that the method holds are not written into
+            watched()
+    vectors.copy_(_statistics(layers), trials.accepted() or [])
     return result
+
+
+def _statistics(layers: Sequence[Layer]) -> list[torch.Tensor]:
+    return [t for _, mean, variance in layers for t in (mean, variance)]
+
+
+@contextmanager
+def _statistics_of_one_batch(layers: Sequence[Layer]) -> Iterator[None]:
+    """Let every batch replace the running statistics by its own."""
+    momenta = [layer.momentum for layer, _, _ in layers]
+    for layer, _, _ in layers:
+        layer.momentum = 1.0
+    try:
+        yield
+    finally:
+        for (layer, _, _), momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 def warn_about_dropout(module: nn.Module) -> None:

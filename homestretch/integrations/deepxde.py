@@ -15,9 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
+from homestretch import arguments
 from homestretch.cost import CostMeter
-from homestretch.integrations.common import end_epoch, in_second_phase, is_ours, missing
+from homestretch.descent import StopReason
+from homestretch.integrations.common import convex_method, end_epoch, in_second_phase, is_ours, missing, plan_further, renew
 from homestretch.objective import LeastSquares
 from homestretch.two_phase import TwoPhase
 
@@ -35,6 +38,7 @@ if _backend != "pytorch":
     )
 
 _AGREE = 1e-5  # relative difference up to which two ways to compute a loss in float32 count as the same
+_ROUNDING = (StopReason.NO_DECREASE, StopReason.NO_PROGRESS)
 
 
 def least_squares(model: deepxde.Model, meter: CostMeter | None = None) -> LeastSquares:
@@ -79,35 +83,41 @@ class HomeStretch(deepxde.callbacks.Callback):
         residuals: Whether the method is handed the model's residuals (:func:`least_squares`) rather than DeepXDE's closure;
             by default if both give the same loss.
         epoch: Iterations of the first phase after which a TwoPhase's rule is asked.
+        iterations: Those that ``Model.train`` is going to be given; a TwoPhase without a budget takes them for its plan, as an
+            iteration of the first phase is a pass over all the points.
 
     Attributes:
         stop: Why the convex phase ended training; empty if it did not.
+
+    Raises:
+        ValueError: If ``epoch`` or ``iterations`` is not a whole number, 1 or more.
     """
 
     model: Any
 
-    def __init__(self, residuals: bool | None = None, epoch: int = 100) -> None:
+    def __init__(self, residuals: bool | None = None, epoch: int = 100, iterations: int | None = None) -> None:
         super().__init__()
-        if epoch < 1:
-            raise ValueError(f"epoch must be a positive number of iterations, got {epoch}")
         self.stop = ""
         self._residuals = residuals
-        self._epoch = epoch
+        self._epoch = arguments.count("epoch", epoch)
+        self._planned = None if iterations is None else arguments.count("iterations", iterations)
         self._iterations = 0  # of the first phase, since its rule was last asked
         self._points: Any = None
 
     def on_train_begin(self) -> None:
-        """Check the model and take over its step.
+        """Check the model, plan the run and take over the model's step.
+
+        A convex phase that goes on evaluates its point again: points and weights may be others than in the last training.
 
         Raises:
-            ValueError: If the model was not compiled with one of our optimizers, or is trained on mini-batches, or
-                ``residuals`` was asked for and they do not make up the loss.
+            ValueError: If the model was not compiled with one of our optimizers, or that lacks one of its
+                ``external_trainable_variables``, or it is trained on mini-batches, or ``residuals`` was asked for and they do
+                not make up the loss.
         """
         model, self.stop = self.model, ""
-        if not is_ours(model.opt):
-            raise ValueError(f"compile the model with a TwoPhase or a Descent, not with {model.opt_name!r}, to use HomeStretch")
-        if model.batch_size is not None:
-            raise ValueError(f"the convex phase needs all points at every iteration: leave out batch_size={model.batch_size}")
+        _check(model)
+        plan_further(model.opt, self._planned)
+        renew(model.opt)
         self._points = model.train_state.X_train
         objective = self._objective()
         self._closure_step = closure_step = model.train_step
@@ -126,13 +136,11 @@ class HomeStretch(deepxde.callbacks.Callback):
         optimizer = self.model.opt
         self._iterations += 1
         if in_second_phase(optimizer) or self._iterations >= self._epoch:
-            if isinstance(optimizer, TwoPhase) and optimizer.phase == "first":
-                optimizer.meter.count_gradient(
-                    self._iterations - 1
-                )  # end_epoch counts one pass, and here each iteration is one
+            self.stop = end_epoch(optimizer, passes=self._iterations)
             self._iterations = 0
-            self.stop = end_epoch(optimizer)
-            self.model.stop_training = self.model.stop_training or bool(self.stop)
+            if self.stop:
+                self.model.stop_training = True
+                self.stop += _remedy(optimizer)
 
     def on_train_end(self) -> None:
         """Give the model its own step back, and say why training ended if the convex phase did it."""
@@ -165,9 +173,30 @@ class HomeStretch(deepxde.callbacks.Callback):
         if inputs is self._points:
             return
         self._points = inputs
-        optimizer = self.model.opt
-        if in_second_phase(optimizer):
-            (optimizer.second if isinstance(optimizer, TwoPhase) else optimizer).renew()
+        renew(self.model.opt)
+
+
+def _check(model: deepxde.Model) -> None:
+    """Refuse a model that its optimizer does not fit, and mini-batches."""
+    if not is_ours(model.opt):
+        raise ValueError(f"compile the model with a TwoPhase or a Descent, not with {model.opt_name!r}, to use HomeStretch")
+    if model.batch_size is not None:
+        raise ValueError(f"the convex phase needs all points at every iteration: leave out batch_size={model.batch_size}")
+    fitted = {id(p) for group in model.opt.param_groups for p in group["params"]}
+    for i, variable in enumerate(model.external_trainable_variables):
+        if id(variable) not in fitted:
+            raise ValueError(
+                f"external_trainable_variables[{i}] = {variable.tolist()} is not among the optimizer's parameters and would "
+                "never be fitted: make the optimizer of [*model.net.parameters(), ...] with these variables in it"
+            )
+
+
+def _remedy(optimizer: Optimizer) -> str:
+    """What to add to a stop at the level of rounding where that is float32's: the objective is out of the user's hands."""
+    method = convex_method(optimizer)
+    if method is None or method.stop_reason not in _ROUNDING or deepxde.config.default_float() == "float64":
+        return ""
+    return '. In DeepXDE call deepxde.config.set_default_float("float64") before data and network are made'
 
 
 def _as_inputs(points: Any) -> Any:

@@ -25,7 +25,7 @@ from homestretch.integrations.common import (
     is_ours,
     missing,
     plan_budget,
-    step_with_call,
+    step_to_accepted,
     warn_about_dropout,
 )
 from homestretch.two_phase import TwoPhase
@@ -61,8 +61,12 @@ class PhasedData(LightningDataModule):
             self.val_dataloader = lambda: DataLoader(validation, batch_size=batch, **options)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Loader for the phase that the trainer's optimizer is in; asked for again each epoch."""
-        if self.trainer is not None and in_second_phase(_optimizer(self.trainer)):
+        """Loader for the phase that the trainer's optimizer is in; asked for again each epoch.
+
+        While the optimizer is being made (``trainer.estimated_stepping_batches`` asks then) the phase is the first.
+        """
+        trainer = self.trainer
+        if trainer is not None and trainer.optimizers and in_second_phase(_optimizer(trainer)):
             return DataLoader(self.dataset, batch_size=_length(self.dataset), shuffle=False, **self.options)
         return DataLoader(self.dataset, batch_size=self.batch_size, shuffle=True, **self.options)
 
@@ -93,15 +97,15 @@ class HomeStretch(Callback):
         """Refuse what would break a line search, before any time is spent.
 
         Raises:
-            ValueError: If the trainer clips, scales or accumulates gradients, averages weights, leaves out batches or runs
-                several processes, or if the optimizer or the data do not fit.
+            ValueError: If the trainer clips, scales or accumulates gradients, averages weights, leaves out batches, counts
+                batches to a validation or runs several processes, or if the optimizer or the data do not fit.
         """
         for problem in _problems(trainer, pl_module):
             raise ValueError(problem)
         warn_about_dropout(pl_module)
         _warn_about_monitors(trainer)
         self._told, self._stepped = 0, False
-        self._watch_steps(_optimizer(trainer))
+        self._watch_steps(_optimizer(trainer), pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the optimizer its own step back."""
@@ -129,14 +133,14 @@ class HomeStretch(Callback):
             rank_zero_info(self.stop)
             trainer.should_stop = True
 
-    def _watch_steps(self, optimizer: Optimizer) -> None:
-        """Let every step call its closure, and note that there was one."""
+    def _watch_steps(self, optimizer: Optimizer, module: LightningModule) -> None:
+        """Let every step of the convex phase end with what belongs to its point, and note that there was one."""
         self._step = step = optimizer.step
 
         @functools.wraps(step)
         def watched(_: Optimizer, closure: Callable[[], Any], **options: Any) -> Any:
             self._stepped = True
-            return step_with_call(step, closure, **options)
+            return step_to_accepted(functools.partial(step, **options), closure, optimizer, module)
 
         optimizer.step = types.MethodType(watched, optimizer)  # type: ignore[method-assign]  # bound, as schedules expect it
 
@@ -167,8 +171,13 @@ def _optimizer(trainer: Trainer) -> TwoPhase | Descent:
     return trainer.optimizers[0]
 
 
+def _setting(trainer: Trainer, name: str, default: Any) -> Any:
+    """What a connector has set in the trainer, unseen by type checkers."""
+    return getattr(trainer, name, default)
+
+
 def _callbacks(trainer: Trainer) -> list[Callback]:
-    return getattr(trainer, "callbacks", [])  # set by a connector, unseen by type checkers
+    return _setting(trainer, "callbacks", [])
 
 
 def _problems(trainer: Trainer, module: LightningModule) -> Iterator[str]:
@@ -177,12 +186,19 @@ def _problems(trainer: Trainer, module: LightningModule) -> Iterator[str]:
         yield "HomeStretch works with automatic optimization: with manual optimization loop over epoch() yourself"
     for setting in _unsuitable(trainer, module):
         yield f"HomeStretch does not take {setting}"
-    reloads = getattr(trainer, "reload_dataloaders_every_n_epochs", 0) == 1  # set by a connector, unseen by type checkers
-    if isinstance(_optimizer(trainer), TwoPhase) and trainer.num_training_batches != 1 and not reloads:
+    if isinstance(_optimizer(trainer), TwoPhase) and trainer.num_training_batches != 1 and _data_stay(trainer, module):
         yield (
             "the data must change at the swap: give the Trainer reload_dataloaders_every_n_epochs=1 and a PhasedData, or "
             "one batch with all the data from the start"
         )
+
+
+def _data_stay(trainer: Trainer, module: LightningModule) -> bool:
+    """Whether the batches will be the same after the swap: nobody is asked for other ones, or nobody could give them."""
+    if _setting(trainer, "reload_dataloaders_every_n_epochs", 0) != 1:
+        return True
+    given_to_fit = _setting(trainer, "datamodule", None) is None and not is_overridden("train_dataloader", module)
+    return given_to_fit and isinstance(trainer.train_dataloader, DataLoader)
 
 
 def _unsuitable(trainer: Trainer, module: LightningModule) -> Iterator[str]:
@@ -198,8 +214,13 @@ def _unsuitable(trainer: Trainer, module: LightningModule) -> Iterator[str]:
         yield 'gradients that are scaled (precision="16-mixed"): no line search fits them; use "bf16-mixed" or "32-true"'
     if trainer.accumulate_grad_batches != 1:
         yield f"accumulate_grad_batches: {all_data}"
-    if isinstance(limit, float) and limit < 1.0:
-        yield f"limit_train_batches={limit:g} (or overfit_batches), a share: {all_data}; train on a smaller data set"
+    if (isinstance(limit, int) or limit < 1.0) and not _setting(trainer, "fast_dev_run", False):
+        yield f"limit_train_batches={limit:g} (or overfit_batches): {all_data}; train on a smaller data set"
+    if _counts_to_validation(trainer):
+        yield (
+            f"val_check_interval={trainer.val_check_interval}, more batches than an epoch has after the swap, which is one: "
+            "leave it out and validate every check_val_every_n_epoch=1, or count over epochs with check_val_every_n_epoch=None"
+        )
     for callback in _callbacks(trainer):
         if isinstance(callback, GradientAccumulationScheduler) and callback.going_to_accumulate_grad_batches():
             yield f"GradientAccumulationScheduler: {all_data}"
@@ -207,6 +228,13 @@ def _unsuitable(trainer: Trainer, module: LightningModule) -> Iterator[str]:
             yield f"{type(callback).__name__}: it ends at an average of points, above the convex phase's last one"
     if trainer.world_size != 1:
         yield "several devices: use homestretch.Objective with its group, outside the Trainer"
+
+
+def _counts_to_validation(trainer: Trainer) -> bool:
+    """Whether Lightning would find, at the swap, too few batches in an epoch to reach a validation, and fail."""
+    interval = trainer.val_check_interval
+    counted = isinstance(interval, int) and interval > 1 and trainer.check_val_every_n_epoch is not None
+    return counted and trainer.limit_val_batches > 0
 
 
 def _warn_about_monitors(trainer: Trainer) -> None:

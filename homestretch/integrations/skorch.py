@@ -8,6 +8,7 @@ it, so an epoch is then one iteration, and close each epoch so that the swap rul
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,11 +16,13 @@ from torch.optim import Adam, Optimizer
 
 from homestretch.descent import Descent
 from homestretch.integrations.common import (
+    Trials,
     end_epoch,
     in_second_phase,
     missing,
-    plan_budget,
-    step_with_call,
+    plan_further,
+    renew,
+    step_to_accepted,
     warn_about_dropout,
 )
 from homestretch.resort import Resort
@@ -53,11 +56,26 @@ def two_phase(
         rule: When to swap; copied, so that every fit of a clone begins with a fresh one.
         resort: When to go back; copied likewise.
         options: Passed to :class:`~homestretch.TwoPhase`.
+
+    Raises:
+        TypeError: If an option is none of TwoPhase's.
     """
+    _refuse_unknown(options, first)
     optimizer = first(params, lr=lr)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     rule, resort = copy.deepcopy(rule), copy.deepcopy(resort)
     return TwoPhase(parameters, first=optimizer, second=second, rule=rule, resort=resort, **options)
+
+
+def _refuse_unknown(options: dict[str, Any], first: Callable[..., Optimizer]) -> None:
+    """Refuse options that TwoPhase does not have, and say where those of the first optimizer go."""
+    known = inspect.signature(TwoPhase).parameters.keys()
+    maker = "torch.optim.Adam" if first is Adam else getattr(first, "__name__", "...")
+    for name in sorted(options.keys() - known):
+        raise TypeError(
+            f"optimizer__{name}={options[name]!r}: TwoPhase has no such argument. If it is meant for the first optimizer, give "
+            f"optimizer__first=functools.partial({maker}, {name}={options[name]!r})"
+        )
 
 
 class HomeStretch(Callback):
@@ -73,13 +91,15 @@ class HomeStretch(Callback):
     def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Plan the run and look at net and module before any time is spent.
 
+        A convex phase that goes on evaluates its point again: the data may be others than before.
+
         Raises:
             ValueError: If a callback clips gradients.
         """
         self.stop_ = ""
         if getattr(net, "whole_fit_", False):
-            spent = round(net.optimizer_.meter.gradient_equivalents) if isinstance(net.optimizer_, TwoPhase) else 0
-            plan_budget(net.optimizer_, spent + net.max_epochs)
+            plan_further(net.optimizer_, net.max_epochs)
+        renew(net.optimizer_)  # the data may be others than in the last fit
         _refuse_clipping(net)
         warn_about_dropout(net.module_)
 
@@ -98,6 +118,16 @@ class HomeStretch(Callback):
         self.stop_ = end_epoch(net.optimizer_)
         if self.stop_ and net.verbose:
             print(self.stop_)
+
+
+def _refuse_sampling(options: dict[str, Any]) -> None:
+    """Refuse samplers: they choose, repeat or weight samples, and the convex phase takes every sample once."""
+    for name in ("sampler", "batch_sampler"):
+        if options.get(name) is not None:
+            raise ValueError(
+                f"iterator_train__{name}={type(options[name]).__name__}: after the swap every sample counts once, which would "
+                "be another loss. Fit on the samples that shall count, and weight them in the criterion"
+            )
 
 
 def _refuse_clipping(net: NeuralNet) -> None:
@@ -128,6 +158,13 @@ class _Phased:
         return iter(self._everything if self._second() else self._minibatches)
 
 
+class _AcceptedStep(Trials[dict[str, Any]]):
+    """Skorch's record of a step of the convex phase: loss and predictions at the accepted point, not at the first trial."""
+
+    store_step = Trials.note
+    get_step = Trials.accepted
+
+
 class _TwoPhase:
     """What regressor and classifier share; mixed in before a skorch net."""
 
@@ -148,11 +185,36 @@ class _TwoPhase:
         finally:
             self.whole_fit_ = False
 
+    def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """See that somebody closes the epochs.
+
+        Raises:
+            ValueError: If there is no :class:`HomeStretch` among the callbacks.
+        """
+        super().on_train_begin(net, X, y, **kwargs)  # type: ignore[misc]
+        if not any(isinstance(callback, HomeStretch) for _, callback in self.callbacks_):  # type: ignore[attr-defined]
+            raise ValueError(
+                f"{type(self).__name__} needs its callback HomeStretch, which asks for the swap: instead of callbacks="
+                "'disable' leave out others one by one, as in callbacks__print_log=None"
+            )
+
+    def get_train_step_accumulator(self) -> Any:
+        """Skorch's accumulator; in the convex phase one that gives the accepted point's loss for ``train_loss``."""
+        if in_second_phase(self.optimizer_):  # type: ignore[attr-defined]
+            return _AcceptedStep(self.optimizer_)  # type: ignore[attr-defined]
+        return super().get_train_step_accumulator()  # type: ignore[misc]
+
     def _step_optimizer(self, step_fn: Callable[[], Any]) -> None:
-        step_with_call(super()._step_optimizer, step_fn)  # type: ignore[misc]
+        step_to_accepted(super()._step_optimizer, step_fn, self.optimizer_, self.module_)  # type: ignore[misc]
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
-        """Skorch's iterator, which follows the phase where it is one for training."""
+        """Skorch's iterator, which follows the phase where it is one for training.
+
+        Raises:
+            ValueError: If it has a sampler.
+        """
+        if training:
+            _refuse_sampling(self.get_params_for("iterator_train"))  # type: ignore[attr-defined]
         usual = super().get_iterator(dataset, training=training)  # type: ignore[misc]
         if not training:
             return usual

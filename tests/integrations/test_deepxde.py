@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from homestretch import LBFGS, AtEpoch, GaussNewtonCG, LevenbergMarquardt, NoResort, SelfScaledBroyden, TwoPhase
+from homestretch import (
+    LBFGS,
+    AtEpoch,
+    GaussNewtonCG,
+    LevenbergMarquardt,
+    Never,
+    NoResort,
+    SelfScaledBroyden,
+    StopReason,
+    TwoPhase,
+)
+from homestretch.directions.base import Proposal
 from homestretch.history import EpochRecord
 from homestretch.integrations.deepxde import HomeStretch, deepxde, least_squares
 
@@ -79,6 +90,29 @@ def test_drawn_points_are_noticed(model):
     assert optimizer.scalars["loss"] == pytest.approx(float(np.sum(model.train_state.loss_train)), rel=1e-9)
 
 
+def loss_now(model):
+    """At the points of the next training, by DeepXDE itself."""
+    state = model.train_state
+    state.set_data_train(*model.data.train_next_batch(None))
+    losses = model.outputs_losses_train(state.X_train, state.y_train, state.train_aux_vars)[1]
+    return float(losses.detach().sum())
+
+
+@pytest.mark.parametrize("residuals", [True, False])
+@pytest.mark.parametrize("change", ["points", "weights"])
+def test_another_training_evaluates_its_point_again(model, residuals, change):
+    optimizer = SelfScaledBroyden(model.net.parameters())
+    train(compiled(model, optimizer), [HomeStretch(residuals)], iterations=20)
+    if change == "points":
+        model.data.add_anchors(np.full((100, 1), 0.9))
+    else:
+        compiled(model, optimizer, loss_weights=[1.0, 100.0])
+    expected = loss_now(model)
+    train(model, [HomeStretch(residuals)], iterations=1)
+    assert optimizer.start_loss == pytest.approx(expected, rel=1e-9)
+    assert optimizer.history[-1].loss <= expected
+
+
 def test_two_phases(model):
     parameters = list(model.net.parameters())
     first = torch.optim.Adam(parameters, lr=1e-2)
@@ -93,7 +127,28 @@ def test_two_phases(model):
     assert loss < 0.1 * before
 
 
-def test_unknown_parameters_of_the_equation_are_fitted_too():
+@pytest.mark.parametrize("epoch", [5, 20])
+def test_iterations_are_passes_for_the_rule(model, epoch):
+    """However often it is asked; they are the plan of a TwoPhase without a budget."""
+    seen = []
+
+    class Note(Never):
+        def observe(self, observation):
+            seen.append((observation.step, observation.epoch_steps, round(observation.cost)))
+            return super().observe(observation)
+
+    parameters = list(model.net.parameters())
+    optimizer = TwoPhase(parameters, first=torch.optim.Adam(parameters), second=LBFGS, rule=Note())
+    compiled(model, optimizer)
+    train(model, [HomeStretch(epoch=epoch, iterations=40)], iterations=40)
+    assert seen == [(n, 1, n) for n in range(epoch, 41, epoch)]
+    assert optimizer.budget == 40.0
+    train(model, [HomeStretch(epoch=epoch, iterations=40)], iterations=1)
+    assert optimizer.budget == 80.0
+
+
+@pytest.fixture
+def inverse():
     """u'' = -c sin(pi x) with c unknown and u known at some points: c is pi^2."""
     deepxde.config.set_random_seed(0)
     c = deepxde.Variable(3.0, dtype=torch.float64)
@@ -101,10 +156,31 @@ def test_unknown_parameters_of_the_equation_are_fitted_too():
     known = np.linspace(-1, 1, 21)[:, None]
     seen = deepxde.icbc.PointSetBC(known, np.sin(np.pi * known))
     data = deepxde.data.PDE(line, lambda x, u: deepxde.grad.hessian(u, x) + c * torch.sin(np.pi * x), seen, 64, 2)
-    model = deepxde.Model(data, deepxde.nn.FNN([1, 10, 1], "tanh", "Glorot uniform"))
+    return deepxde.Model(data, deepxde.nn.FNN([1, 10, 1], "tanh", "Glorot uniform")), c
+
+
+def test_unknown_parameters_of_the_equation_are_fitted_too(inverse):
+    model, c = inverse
     optimizer = LevenbergMarquardt([*model.net.parameters(), c])
     train(compiled(model, optimizer, external_trainable_variables=[c]), [HomeStretch()], 60)
     assert float(c.detach()) == pytest.approx(np.pi**2, rel=1e-2)
+
+
+def test_unknowns_that_the_optimizer_lacks_are_refused(inverse):
+    model, c = inverse
+    compiled(model, LBFGS(model.net.parameters()), external_trainable_variables=[c])
+    with pytest.raises(ValueError, match=r"external_trainable_variables\[0\] = 3\.0 is not among the optimizer's parameters"):
+        train(model, [HomeStretch()])
+
+
+@pytest.mark.parametrize(("precision", "said"), [("float32", True), ("float64", False)])
+def test_a_stop_at_float32s_rounding_says_how_to_get_float64(model, precision, said):
+    deepxde.config.set_default_float(precision)
+    optimizer, callback = LBFGS(model.net.parameters(), rounding=1.0), HomeStretch(residuals=False)
+    optimizer.direction.propose = lambda point: Proposal([g.clone() for g in point.gradient], 1.0)  # uphill: nothing is found
+    train(compiled(model, optimizer), [callback], iterations=5)
+    assert StopReason.NO_DECREASE.value in callback.stop
+    assert ('deepxde.config.set_default_float("float64")' in callback.stop) is said
 
 
 def test_another_loss_goes_on_by_its_closure(model):
@@ -135,5 +211,10 @@ def test_wrong_use_is_refused(model):
     compiled(model, LBFGS(model.net.parameters()))
     with pytest.raises(ValueError, match="leave out batch_size=8"):
         model.train(iterations=1, batch_size=8, callbacks=[HomeStretch()], verbose=0)
-    with pytest.raises(ValueError, match="epoch must be a positive"):
-        HomeStretch(epoch=0)
+
+
+@pytest.mark.parametrize("name", ["epoch", "iterations"])
+@pytest.mark.parametrize("value", [0, 2.5])
+def test_numbers_of_iterations_are_checked(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number, 1 or more, got {value}"):
+        HomeStretch(**{name: value})

@@ -57,6 +57,21 @@ class Validated(Line):
         self.log("seen", float(len(batch[0])))
 
 
+class Normalized(Line):
+    def __init__(self, make):
+        super().__init__(make)
+        self.net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1))
+
+
+class Cycle(Line):
+    """Asks for the number of steps, as schedules by the step do."""
+
+    def configure_optimizers(self):
+        optimizer, steps = super().configure_optimizers(), self.trainer.estimated_stepping_batches
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
 def data():
     inputs = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
     return TensorDataset(inputs, inputs.sum(1, keepdim=True))
@@ -122,6 +137,25 @@ def test_training_ends_when_the_convex_phase_stops():
     assert trainer.current_epoch < 100
     assert "target" in callback.stop
     assert trainer.optimizers[0].step.__func__ is LBFGS.step
+
+
+def test_batch_norms_end_with_the_statistics_of_the_accepted_point():
+    torch.manual_seed(0)
+    model = Normalized(two_phase)
+    train_phased(model, max_epochs=30)
+    with torch.no_grad():
+        seen = model.net[0](data().tensors[0])
+    torch.testing.assert_close(model.net[1].running_mean, seen.mean(0))
+    torch.testing.assert_close(model.net[1].running_var, seen.var(0))
+    assert model.net[1].momentum == 0.1
+
+
+def test_schedules_may_ask_for_the_number_of_steps():
+    model = Cycle(two_phase)
+    trainer, _ = train_phased(model)
+    assert trainer.lr_scheduler_configs[0].scheduler.total_steps == 15
+    assert model.sizes[:6] == [16, 16, 8] * 2
+    assert set(model.sizes[6:]) == {40}
 
 
 def test_validation_data_are_optional():
@@ -206,6 +240,8 @@ def test_schedules_may_begin_later():
     ("options", "message"),
     [
         ({"limit_train_batches": 0.5}, r"limit_train_batches=0\.5"),
+        ({"limit_train_batches": 2}, r"limit_train_batches=2"),
+        ({"val_check_interval": 2}, r"val_check_interval=2, more batches than .* check_val_every_n_epoch=None"),
         ({"plugins": [MixedPrecision("16-mixed", "cpu")]}, 'precision="16-mixed"'),
         ({"callbacks": [theirs.GradientAccumulationScheduler({0: 2})]}, "GradientAccumulationScheduler"),
         ({"callbacks": [theirs.StochasticWeightAveraging(1e-3)]}, "StochasticWeightAveraging"),
@@ -218,6 +254,39 @@ def test_schedules_may_begin_later():
 def test_what_breaks_a_line_search_is_refused_at_the_start(options, message):
     with pytest.raises(ValueError, match=message):
         train(Line(two_phase), ours.PhasedData(data(), batch_size=16), **options)
+
+
+def test_a_validation_by_batches_over_epochs_is_none_of_it():
+    trainer, _ = train_phased(Validated(two_phase), val_check_interval=2, check_val_every_n_epoch=None)
+    assert (trainer.optimizers[0].phase, trainer.callback_metrics["seen"]) == ("second", 40.0)
+
+
+def test_a_loader_that_cannot_follow_the_phase_is_refused_at_the_start():
+    model = Line(two_phase)
+    with pytest.raises(ValueError, match="the data must change at the swap"):
+        train(model, DataLoader(data(), batch_size=16), reload_dataloaders_every_n_epochs=1)
+    assert model.sizes == []
+
+
+class Follows(Line):
+    """Its own loader follows the phase."""
+
+    def train_dataloader(self):
+        second = self.trainer.optimizers[0].phase == "second"
+        return DataLoader(data(), batch_size=40 if second else 16)
+
+
+def test_a_modules_own_loader_may_follow_the_phase():
+    model = Follows(two_phase)
+    train(model, None, reload_dataloaders_every_n_epochs=1)
+    assert model.sizes[:6] == [16, 16, 8] * 2
+    assert set(model.sizes[6:]) == {40}
+
+
+@pytest.mark.filterwarnings("ignore:.*fast_dev_run.*")
+def test_a_trial_run_is_let_through():
+    trainer, _ = train_phased(Line(two_phase), fast_dev_run=True)
+    assert trainer.optimizers[0].phase == "first"
 
 
 def test_a_module_that_clips_is_refused():

@@ -5,10 +5,12 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import Callback, GradientNormClipping
+from skorch.callbacks import Callback, EpochScoring, GradientNormClipping
 from torch import nn
+from torch.utils.data import WeightedRandomSampler
 
 from homestretch import LBFGS, AtEpoch, NoResort, TwoPhase
+from homestretch.history import EpochRecord
 from homestretch.integrations.skorch import TwoPhaseClassifier, TwoPhaseRegressor, two_phase
 
 OPTIONS = {"optimizer__second": LBFGS, "optimizer__rule": AtEpoch(2), "optimizer__resort": NoResort(), "verbose": 0}
@@ -40,6 +42,17 @@ class Noisy(Sizes):
         self.noise = nn.Dropout(0.2)
 
 
+class Normalized(Sizes):
+    """With a batch norm behind a layer that it sees move."""
+
+    def __init__(self) -> None:
+        super().__init__(outputs=8)
+        self.rest = nn.Sequential(nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1)).double()
+
+    def forward(self, rows):
+        return self.rest(super().forward(rows))
+
+
 def data(count: int = 40) -> tuple[np.ndarray, np.ndarray]:
     inputs = np.random.default_rng(0).standard_normal((count, 3))
     return inputs, inputs.sum(1, keepdims=True)
@@ -53,6 +66,21 @@ def test_minibatches_first_then_all_the_data_in_one():
     assert net.history[:, "phase"] == [1, 1, *[2] * (len(net.history) - 2)]
     assert net.history[-1, "train_loss"] < 1e-10
     assert isinstance(net.optimizer_, TwoPhase)
+
+
+@pytest.mark.parametrize("module", [Normalized, Sizes])
+def test_the_training_loss_is_that_of_the_accepted_points(module):
+    """So are the predictions that are scored, and the statistics of batch norms by which predict evaluates."""
+    inputs, targets = data(200)[0], np.sin(data(200)[1])
+    torch.manual_seed(0)
+    score = EpochScoring("neg_mean_squared_error", on_train=True, name="score")
+    net = TwoPhaseRegressor(module, lr=1e-2, max_epochs=30, batch_size=50, train_split=None, callbacks=[score], **OPTIONS)
+    net.fit(inputs, targets)
+    accepted = [record.loss for record in net.optimizer_.history.of(EpochRecord) if record.phase == "second"]
+    assert len(accepted) > 10
+    assert [net.history[2:, name] for name in ("train_loss", "phase")] == [pytest.approx(accepted), [2] * len(accepted)]
+    assert net.history[2:, "score"] == pytest.approx([-loss for loss in accepted])
+    assert np.mean((net.predict(inputs) - targets) ** 2) == pytest.approx(accepted[-1], rel=0.02)
 
 
 def test_the_fit_ends_when_the_convex_phase_stops():
@@ -79,9 +107,19 @@ def test_a_fit_that_has_stopped_may_be_gone_on_with():
     net = TwoPhaseRegressor(Sizes, lr=1e-2, max_epochs=400, batch_size=40, train_split=None, **OPTIONS)
     net.fit(*data())
     made = len(net.history)
-    net.partial_fit(*data(), epochs=5)
-    assert len(net.history) == made + 1
+    net.partial_fit(*data(), epochs=50)
+    assert made < len(net.history) < made + 50
     assert dict(net.callbacks_)["homestretch"].stop_
+
+
+def test_other_data_in_the_convex_phase_are_noticed():
+    net = TwoPhaseRegressor(Sizes, lr=1e-2, max_epochs=6, batch_size=40, train_split=None, **OPTIONS)
+    inputs, targets = data()
+    net.fit(inputs, targets)
+    expected = np.mean((net.predict(inputs) - targets - 1.0) ** 2)
+    net.partial_fit(inputs, targets + 1.0, epochs=1)
+    assert net.optimizer_.second.start_loss == pytest.approx(expected)
+    assert net.history[-1, "train_loss"] < expected
 
 
 def test_a_run_without_a_budget_is_planned_by_its_epochs():
@@ -100,6 +138,25 @@ def test_clipping_is_refused():
     with pytest.raises(ValueError, match=r"does not take GradientNormClipping \(callback 'clip'\)"):
         TwoPhaseRegressor(Sizes, callbacks=[("clip", GradientNormClipping(1.0))]).fit(*data())
     TwoPhaseRegressor(Sizes, max_epochs=1, verbose=0, callbacks=[GradientNormClipping()]).fit(*data())
+
+
+@pytest.mark.parametrize("callbacks", [{"callbacks": "disable"}, {"callbacks__homestretch": None}])
+def test_a_fit_without_its_callback_is_refused(callbacks):
+    with pytest.raises(ValueError, match="TwoPhaseRegressor needs its callback HomeStretch"):
+        TwoPhaseRegressor(Sizes, verbose=0, **callbacks).fit(*data())
+
+
+@pytest.mark.parametrize("name", ["sampler", "batch_sampler"])
+def test_samplers_are_refused(name):
+    sampler = WeightedRandomSampler([1.0] * 40, 40)
+    with pytest.raises(ValueError, match=rf"iterator_train__{name}=WeightedRandomSampler: .* weight them in the criterion"):
+        TwoPhaseRegressor(Sizes, verbose=0, train_split=None, **{f"iterator_train__{name}": sampler}).fit(*data())
+
+
+@pytest.mark.parametrize(("first", "named"), [({}, r"torch\.optim\.Adam"), ({"optimizer__first": torch.optim.SGD}, "SGD")])
+def test_arguments_of_the_first_optimizer_are_sent_there(first, named):
+    with pytest.raises(TypeError, match=rf"optimizer__first=functools\.partial\({named}, weight_decay=0\.1\)"):
+        TwoPhaseRegressor(Sizes, verbose=0, optimizer__weight_decay=0.1, **first).fit(*data())
 
 
 def test_clones_searches_and_repeated_fits_begin_afresh():
