@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeGuard, TypeVar
@@ -19,6 +18,7 @@ from homestretch.objective.statistics import Layer, tracking_layers
 from homestretch.two_phase import TwoPhase
 
 T = TypeVar("T")
+_INTEGERS = {4: torch.int32, 8: torch.int64}  # of the size of a parameter's numbers
 
 
 def missing(library: str) -> ImportError:
@@ -94,8 +94,9 @@ class Trials(Generic[T]):
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
-        self._moved = [p.detach() for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        self._left: dict[int, T] = {}
+        moved = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        self._bits = [p.view(_INTEGERS[p.element_size()]) for p in vectors.locals_of(moved)]
+        self._left: dict[tuple[int, ...], T] = {}
 
     def note(self, left: T) -> None:
         """Remember what was left at the present point."""
@@ -105,12 +106,10 @@ class Trials(Generic[T]):
         """What was left at the present point; ``None`` if that is no trial."""
         return self._left.get(self._point())
 
-    def _point(self) -> int:
-        """A checksum of the parameters: a search goes back to one of its trials bit for bit."""
-        check = 0
-        for p in self._moved:
-            check = zlib.crc32(p.cpu().contiguous().numpy(), check)
-        return check
+    def _point(self) -> tuple[int, ...]:
+        """Checksums of the parameters, made where they are: a search goes back to one of its trials bit for bit."""
+        sums = [bits.sum(dtype=torch.int64).to(self._bits[0].device) for bits in self._bits]
+        return tuple(torch.stack(sums).tolist())
 
 
 def step_to_accepted(step: Callable[..., Any], closure: Callable[[], Any], optimizer: Optimizer, module: nn.Module) -> Any:
