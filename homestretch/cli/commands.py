@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
@@ -19,7 +20,7 @@ from homestretch.paper.settings import RECIPES, Named, Plan, Problem
 from homestretch.report import Row
 from homestretch.training import RECORD
 
-SUMMARY, ALL_LOSSES = "summary.md", "loss-against-cost"
+ALL_LOSSES = "loss-against-cost"
 _DEMO: dict[str, Named] = {"Adam alone": "adam", "Adam then CG": "cg-peak", "Adam then L-BFGS": "lbfgs-peak"}
 
 
@@ -31,7 +32,11 @@ def dispatch(command: object) -> None:
 
 @dispatch.register
 def _(command: Run) -> None:
-    plan = Plan(command.problem, command.recipe, command.budget)
+    plan = Plan(command.problem, command.method.recipe(), command.budget)
+    if folder.holds_comparison(command.out):
+        raise ValueError(
+            f"{command.out} holds several runs and their {folder.SUMMARY}, which would be lost: give another --out"
+        )
     if not command.overwrite and folder.state_of(command.out, plan) != "new":
         raise ValueError(
             f"{command.out} holds a run already: go on with it by `homestretch resume {command.out}`, "
@@ -43,12 +48,11 @@ def _(command: Run) -> None:
 
 @dispatch.register
 def _(command: Resume) -> None:
-    plan = folder.read_plan(command.folder)
-    if command.budget is not None:
-        plan = folder.raise_budget(command.folder, plan, command.budget)
-    console = Console()
-    row = _train(plan, command.folder, console, resume=True)
-    _show([row], command.folder, console, plan.title, _figures(command.folder, [command.folder]))
+    console, place = Console(), command.folder
+    plan = folder.read_plan(place)
+    with folder.raised_budget(place, plan, command.budget) if command.budget is not None else nullcontext(plan) as planned:
+        row = _train(planned, place, console, resume=True)
+    _show([row], place, console, plan.title, _figures(place, [place]))
 
 
 @dispatch.register
@@ -65,14 +69,15 @@ def _(command: Compare) -> None:
 
 @dispatch.register
 def _(command: Demo) -> None:
+    plans = {shown: Plan(demo_problem(command.seed), RECIPES[name], command.budget) for shown, name in _DEMO.items()}
+    states = _states(plans, command.out, command.overwrite)
     console = Console()
     console.print(
         "Training the paper's vit-nomlp on 1,437 handwritten digits (8x8 pixels, each enlarged to 4x4) from the same\n"
         f"start, {command.budget:g} gradient-equivalents each: {', '.join(_DEMO)}.",
         highlight=False,
     )
-    plans = {shown: Plan(demo_problem(command.seed), RECIPES[name], command.budget) for shown, name in _DEMO.items()}
-    _compare(plans, _states(plans, command.out, command.overwrite), command.out, console)
+    _compare(plans, states, command.out, console)
 
 
 @dispatch.register
@@ -111,7 +116,16 @@ def _train(plan: Plan, out: Path, console: Console, *, resume: bool = False, nam
 
 
 def _states(plans: dict[str, Plan], out: Path, overwrite: bool) -> dict[str, folder.State]:
-    """How far each run is; as if new where it is to be overwritten."""
+    """How far each run is; as if new where it is to be overwritten.
+
+    Raises:
+        ValueError: If ``out`` is the folder of a single run, whose summary would be lost; overwriting is meant for the runs
+            below it.
+    """
+    if folder.holds_run(out):
+        raise ValueError(
+            f"{out} holds a single run already: go on with it by `homestretch resume {out}`, or give another --out"
+        )
     return {name: "new" if overwrite else folder.state_of(_place(out, name), plan) for name, plan in plans.items()}
 
 
@@ -147,11 +161,13 @@ def _show(rows: Sequence[Row], out: Path, console: Console, title: str, figures:
     notes = report.notes(rows)
     images = "\n".join(f"![{figure.as_posix()}]({figure.as_posix()})" for figure in figures)
     text = "\n".join(f"- {note}" for note in notes)
-    (out / SUMMARY).write_text(f"# {title}\n\n{report.comparison_markdown(rows)}\n{text}\n\n{images}\n", encoding="utf-8")
+    (out / folder.SUMMARY).write_text(
+        f"# {title}\n\n{report.comparison_markdown(rows)}\n{text}\n\n{images}\n", encoding="utf-8"
+    )
     console.print(report.comparison_table(rows, title))
     for line in (
         *notes,
         f"Records (JSONL, Parquet), checkpoints, figures (PNG, PDF) and their data (CSV) are in {out}; "
-        f"the table and the figures are in {out / SUMMARY}.",
+        f"the table and the figures are in {out / folder.SUMMARY}.",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

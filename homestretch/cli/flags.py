@@ -3,11 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from homestretch.cli.paper_flags import Figures, Models, Report, Table
-from homestretch.paper.settings import RECIPES, Named, Problem, Recipe
+from homestretch.paper.settings import RECIPES, Named, Phases, Problem, Recipe
+
+
+@dataclass(frozen=True)
+class Method(Phases):
+    """How it is trained.
+
+    Attributes:
+        swap_at: When the rules epoch (a number of epochs) and share (a share of the budget, 0.3 without it) swap; refused
+            where it would have no effect.
+    """
+
+    swap_at: float | None = None
+
+    def recipe(self) -> Recipe:
+        """The recipe that the flags come to.
+
+        Raises:
+            ValueError: If ``swap_at`` is given and would have no effect, or is missing.
+        """
+        rule, second, given = self.rule, self.second, self.swap_at is not None
+        if given and rule not in ("epoch", "share"):
+            raise ValueError(
+                f"swap-at goes with --rule epoch or share only, got --rule {rule}: leave it out, or give one of them"
+            )
+        if second == "none" and (given or rule == "epoch"):
+            raise ValueError(
+                f"--rule {rule} with --second none has nothing to swap to: leave it and --swap-at out, or give a method"
+            )
+        if rule == "epoch" and not given:
+            raise ValueError("swap-at must be given with --rule epoch: the number of epochs after which to swap")
+        return Recipe(**{name: value for name, value in asdict(self).items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -19,14 +50,14 @@ class Run:
         out: Folder for everything the run writes.
         overwrite: Replace the run that the folder holds.
         problem: What is trained, on what.
-        recipe: How it is trained.
+        method: How it is trained.
     """
 
     budget: float = 100.0
     out: Path = Path("runs/run")
     overwrite: bool = False
     problem: Problem = field(default_factory=Problem)
-    recipe: Recipe = field(default_factory=Recipe)
+    method: Method = field(default_factory=Method)
 
 
 @dataclass(frozen=True)

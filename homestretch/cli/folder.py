@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -14,7 +16,7 @@ from homestretch.paper.settings import Plan, Problem, Recipe
 from homestretch.report import Row
 from homestretch.training import RECORD
 
-SETTINGS, RESULT, FIGURES = "settings.json", "result.json", "figures"
+SETTINGS, RESULT, SUMMARY, FIGURES = "settings.json", "result.json", "summary.md", "figures"
 _OWN = (
     RESULT,
     checkpoint.NAME,
@@ -54,23 +56,30 @@ def read_plan(folder: Path) -> Plan:
         ) from error
 
 
-def raise_budget(folder: Path, plan: Plan, budget: float) -> Plan:
+@contextmanager
+def raised_budget(folder: Path, plan: Plan, budget: float) -> Iterator[Plan]:
     """Plan the run in ``folder`` for a larger budget; its outcome, if it has one, is no longer the last word.
+
+    Where what is done with the new plan fails before the run has gone on, settings and outcome are put back as they were, so
+    that the same command can be given again once its cause is mended.
 
     Raises:
         ValueError: If the budget is not larger, or a schedule was laid out over the old one.
     """
-    if not (math.isfinite(budget) and budget > plan.budget):
-        raise ValueError(f"budget must be more than {plan.budget:g}, that of the run in {folder} up to now, got {budget:g}")
-    if plan.recipe.schedule != "constant":
-        raise ValueError(
-            f"the {plan.recipe.schedule} schedule of the run in {folder} ends at its budget of {plan.budget:g}: "
-            "a run with a larger one is another run, train it anew"
-        )
+    _check_larger(folder, plan, budget)
+    before = {name: (folder / name).read_bytes() for name in (SETTINGS, RESULT) if (folder / name).exists()}
+    reached = _reached(folder)
     larger = replace(plan, budget=float(budget))
     _write(folder / SETTINGS, asdict(larger))
     (folder / RESULT).unlink(missing_ok=True)
-    return larger
+    try:
+        yield larger
+    except Exception:
+        # A run that has gone on is past its old outcome. And an interruption is no failure: the run is resumed as planned.
+        if _reached(folder) == reached:
+            for name, content in before.items():
+                (folder / name).write_bytes(content)
+        raise
 
 
 def write_result(folder: Path, row: Row) -> None:
@@ -94,7 +103,7 @@ def read_result(folder: Path) -> Row:
 def state_of(folder: Path, plan: Plan) -> State:
     """How far the run of ``plan`` in ``folder`` is; ``"other"`` if the folder holds something else."""
     if not (folder / SETTINGS).exists():
-        return "other" if checkpoint.present(folder) or (folder / RECORD).exists() else "new"
+        return "other" if holds_run(folder) else "new"
     try:
         same = read_plan(folder) == plan
     except CheckpointError:
@@ -103,6 +112,38 @@ def state_of(folder: Path, plan: Plan) -> State:
     if not finished and not checkpoint.present(folder):
         return "new"
     return "other" if not same else "finished" if finished else "unfinished"
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether ``folder`` itself is that of a run, of the command line's or of the library's."""
+    return checkpoint.present(folder) or any((folder / name).exists() for name in (SETTINGS, RECORD))
+
+
+def holds_comparison(folder: Path) -> bool:
+    """Whether ``folder`` has a summary of runs that lie one level below it."""
+    return (folder / SUMMARY).exists() and any(folder.glob(f"*/{SETTINGS}"))
+
+
+def _check_larger(folder: Path, plan: Plan, budget: float) -> None:
+    if not (math.isfinite(budget) and budget > plan.budget):
+        raise ValueError(
+            f"budget must be more than {plan.budget:g}, that of the run in {folder} up to now, got {budget:g}: give a larger "
+            f"one, or none to go on up to {plan.budget:g}"
+        )
+    if plan.recipe.schedule != "constant":
+        raise ValueError(
+            f"the {plan.recipe.schedule} schedule of the run in {folder} ends at its budget of {plan.budget:g}: "
+            "a run with a larger one is another run, train it anew"
+        )
+
+
+def _reached(folder: Path) -> tuple[int, ...]:
+    """Tells one checkpoint from the next, without reading it: a damaged one is told too."""
+    place = folder / checkpoint.NAME
+    if not place.exists():
+        return ()
+    known = place.stat()
+    return known.st_ino, known.st_mtime_ns, known.st_size
 
 
 def _write(place: Path, content: dict[str, Any]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
 from homestretch.cli.paper_flags import Figures, Models, Report, Table
-from homestretch.errors import HomestretchError
+from homestretch.errors import CheckpointError, HomestretchError
 from homestretch.history import History
 from homestretch.paper import model_table
 from homestretch.paper.figures import save_figures
@@ -18,7 +19,7 @@ from homestretch.paper.table.cells import Machine, cells
 from homestretch.paper.table.outcome import Accounting, Outcome, collect, read_table, write_table
 from homestretch.paper.table.summary import summary_grid, terminal_grids, write_summary
 from homestretch.paper.table.traces import Key, read_histories, read_traces, write_traces
-from homestretch.paper.table.workers import run_cells
+from homestretch.paper.table.workers import check_cells, run_cells
 from homestretch.report.grid import Grid
 
 
@@ -47,14 +48,14 @@ def _(command: Table) -> None:
     failed = []
     if command.run:
         machine = Machine(command.data_dir, command.device, command.compile, command.micro_batch, command.threads)
+        check_cells(todo, machine, out, accountings)
         failed = run_cells(todo, machine, out, accountings=accountings, workers=command.workers, say=_say)
-    outcomes = collect(out)
-    written = ", ".join(path.name for path in _write(outcomes, read_histories(out), out))
-    for grid in terminal_grids(outcomes) if command.format == "table" else [summary_grid(outcomes)]:
-        _print(grid, command.format)
-    _say(f"The table, cell by cell and summed up, and the course of every run are in {out}: {written}")
+    if outcomes := collect(out):
+        _show(outcomes, out, command.format)
     if failed:
         raise HomestretchError(f"{len(failed)} cells failed; see error.txt in their folders below {out}")
+    if not outcomes:
+        raise CheckpointError(f"{out} holds no outcomes: give --out and --size of a table that was run, or leave out --no-run")
 
 
 @dispatch.register
@@ -82,6 +83,14 @@ def _(command: Report) -> None:
     place = command.out / "what-we-found.md"
     place.write_text(page(outcomes, histories, command.results.as_posix(), pictures, command.note), encoding="utf-8")
     _say(f"the page is {place}")
+
+
+def _show(outcomes: Sequence[Outcome], out: Path, form: Literal["table", "markdown", "latex"]) -> None:
+    """Write the table into its folder, print it, and say where it is."""
+    written = ", ".join(path.name for path in _write(outcomes, read_histories(out), out))
+    for grid in terminal_grids(outcomes) if form == "table" else [summary_grid(outcomes)]:
+        _print(grid, form)
+    _say(f"The table, cell by cell and summed up, and the course of every run are in {out}: {written}")
 
 
 def _write(outcomes: Sequence[Outcome], histories: Mapping[Key, History], out: Path) -> list[Path]:

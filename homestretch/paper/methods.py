@@ -84,9 +84,13 @@ def make_resort(recipe: Recipe) -> Resort:
 
 
 def make_rule(recipe: Recipe) -> SwapRule:
-    """The swap rule that a recipe names."""
+    """The swap rule that a recipe names.
+
+    Raises:
+        ValueError: If ``swap_at`` is out of the rule's range.
+    """
     if recipe.rule == "epoch":
-        if recipe.swap_at != int(recipe.swap_at):
+        if not float(recipe.swap_at).is_integer():
             raise ValueError(f"swap-at must be a whole number of epochs for --rule epoch, got {recipe.swap_at:g}")
         return AtEpoch(int(recipe.swap_at))
     if recipe.rule == "share":

@@ -62,8 +62,8 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How it is trained.
+class Phases:
+    """How it is trained, but for the moment that two of the rules have to be given.
 
     Attributes:
         first: Optimizer of the first phase.
@@ -76,7 +76,6 @@ class Recipe:
         rule: When to swap: after the guarded peak of the gradient norm, at the moment that the first phase's pace and the
             budget point to (paced); at the guarded peak; by the paper's literal 0.9 rule; at the peak of the norm against the
             loss; by forecasts within the budget; after swap-at epochs; after swap-at of the budget; at the start; or never.
-        swap_at: For the rules epoch (a number of epochs) and share (between 0 and 1).
         gradient_norm: Which norm the rule watches: the free mean of the mini-batch gradients, a fixed sample's, or the exact.
         resort: Whether to go back to the first phase when the convex phase makes less progress for its cost.
     """
@@ -86,9 +85,19 @@ class Recipe:
     schedule: Literal["constant", "cosine"] = "constant"
     second: Second = "auto"
     rule: Rule = "paced"
-    swap_at: float = 0.3
     gradient_norm: Literal["running-mean", "probe", "exact"] = "running-mean"
     resort: bool = True
+
+
+@dataclass(frozen=True)
+class Recipe(Phases):
+    """How it is trained, in full.
+
+    Attributes:
+        swap_at: For the rules epoch (a number of epochs) and share (between 0 and 1); the others do not look at it.
+    """
+
+    swap_at: float = 0.3
 
 
 @dataclass(frozen=True)

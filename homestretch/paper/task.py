@@ -21,6 +21,7 @@ from homestretch.training import Metric, evaluate
 __all__ = ["Task", "accuracy", "load_task", "top_five"]
 
 _TEXT, _GPT = "python-docs", "gpt-char"
+_VERSIONS = 128  # of one compiled function at most
 _TOP_FIVE_FROM = 20  # classes from which the five best say more than the best one does
 Pair = tuple[Tensor, Tensor]
 
@@ -90,8 +91,7 @@ def load_task(problem: Problem) -> Task:
         metrics["top5"] = top_five
     model = model.to(problem.device)
     if problem.compile:
-        # Batches have few sizes. Code for any size, torch's choice from the second on, fails for vgg5 on a CPU (torch 2.13).
-        model.compile(dynamic=False)
+        _compile(model)
     micro = problem.micro_batch or largest_micro_batch(lambda n: _one_piece(model, loss, train, n), len(train[0]))
     return Task(model, loss, train, validation, metrics, outputs, problem.batch, micro, problem.seed)
 
@@ -129,6 +129,18 @@ def check(problem: Problem) -> None:
         raise ValueError(f"device {problem.device!r} cannot be used here ({reason}): give --device cpu, or another") from error
 
 
+def check_data(problem: Problem) -> None:
+    """Refuse at the door data that are not there: one sample of each part is loaded.
+
+    Raises:
+        DataError: If the data cannot be found or read.
+    """
+    if problem.data == _TEXT:
+        load_text(1, 1)
+    else:
+        load_data(problem.data, problem.data_dir, 1, 1)
+
+
 def largest_micro_batch(attempt: Callable[[int], None], samples: int) -> int:
     """The largest of ``samples``, half of it, a quarter ... that ``attempt`` carries out without running out of memory.
 
@@ -144,6 +156,23 @@ def largest_micro_batch(attempt: Callable[[int], None], samples: int) -> int:
             if size == 1:
                 raise
             size = -(-size // 2)
+
+
+def _compile(model: nn.Module) -> None:
+    """Compile a model where it stands, for each size of its batches by itself.
+
+    Batches have few sizes. Code for any size, torch's choice from the second on, fails for vgg5 on a CPU (torch 2.13).
+    """
+    from torch._dynamo import config
+
+    limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # its name in torch 2.6
+    # A run takes a version for each size of its batches, with and without a graph, in train and in eval mode: a dozen; and
+    # where torch compiles layer by layer, as with vgg5, for each layer (28 were seen). Beyond torch's limit of 8 it would go on
+    # uncompiled, with no more than a warning.
+    setattr(config, limit, max(getattr(config, limit), _VERSIONS))
+    # All models of a process count towards one limit, as they share the functions that are compiled: those before this one go.
+    torch.compiler.reset()
+    model.compile(dynamic=False)
 
 
 def _one_piece(model: nn.Module, loss: Loss, data: Pair, size: int) -> None:

@@ -108,7 +108,7 @@ def _fit(task: Task, recipe: Recipe, planned: float, control: Control, **options
         resort=methods.make_resort(recipe),
         gradient_norm=recipe.gradient_norm,
         validation=task.validation if control.validate else None,
-        metrics=task.metrics,
+        metrics=task.metrics if control.validate else None,
         batch_size=task.batch,
         micro_batch=task.micro_batch,
         seed=task.seed,

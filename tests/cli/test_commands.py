@@ -1,33 +1,15 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 
 import pytest
 
 from homestretch.cli import commands, folder
-from homestretch.history import EpochRecord, EventRecord, History, IterationRecord
+from homestretch.history import EventRecord, History, IterationRecord
 from homestretch.training import RECORD
-from tests.cli.conftest import TINY
+from tests.cli.conftest import TINY, interruption, losses
 
 EARLY = ("--rule", "epoch", "--swap-at", 2)
-
-
-def losses(place):
-    return [r.loss for r in History.read(place / RECORD).of(EpochRecord)]
-
-
-@contextmanager
-def interruption(at):
-    """Ctrl-C is pressed at the end of epoch ``at`` of a run, or while it starts for 0."""
-
-    def pressed(live, progress=None):
-        if progress is None or progress.epoch == at:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands.Live, "__call__" if at else "__enter__", pressed)
-        yield
 
 
 def test_a_run_writes_everything_and_says_where(call, tmp_path):
@@ -62,10 +44,10 @@ def test_a_run_without_a_swap(call, tmp_path):
 
 def test_a_run_is_not_replaced_unless_told_so(call, tmp_path):
     out = tmp_path / "run"
-    given = ("run", *TINY, *EARLY, "--out", out)
-    assert call(*given, "--budget", 5)[0] == 0
+    given = ("run", *TINY, "--out", out)
+    assert call(*given, *EARLY, "--budget", 5)[0] == 0
     before = (out / RECORD).read_text()
-    code, _, err = call(*given, "--budget", 3)
+    code, _, err = call(*given, *EARLY, "--budget", 3)
     assert code == 2
     assert "homestretch resume" in err
     assert "--overwrite" in err

@@ -97,9 +97,23 @@ def test_recipes_hold_what_their_names_say():
 def test_a_budget_is_raised(tmp_path):
     folder.begin(tmp_path, PLAN)
     folder.write_result(tmp_path, ROW)
-    larger = folder.raise_budget(tmp_path, PLAN, 60.0)
-    assert larger == replace(PLAN, budget=60.0) == folder.read_plan(tmp_path)
+    with folder.raised_budget(tmp_path, PLAN, 60.0) as larger:
+        assert larger == replace(PLAN, budget=60.0) == folder.read_plan(tmp_path)
+    assert folder.read_plan(tmp_path) == larger
     assert not (tmp_path / folder.RESULT).exists()
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["at once", "after an epoch"])
+def test_a_raised_budget_is_taken_back_where_nothing_came_of_it(tmp_path, goes_on):
+    folder.begin(tmp_path, PLAN)
+    folder.write_result(tmp_path, ROW)
+    checkpoint.save(tmp_path, {"records": 0})
+    with pytest.raises(CheckpointError, match="torn"), folder.raised_budget(tmp_path, PLAN, 60.0):
+        if goes_on:
+            checkpoint.save(tmp_path, {"records": 0})
+        raise CheckpointError("torn")
+    assert folder.read_plan(tmp_path).budget == (60.0 if goes_on else 40.0)
+    assert (tmp_path / folder.RESULT).exists() != goes_on
 
 
 @pytest.mark.parametrize(
@@ -113,8 +127,8 @@ def test_a_budget_is_raised(tmp_path):
 def test_a_budget_is_not_lowered_nor_raised_past_a_schedule(tmp_path, recipe, budget, message):
     plan = replace(PLAN, recipe=RECIPES[recipe])
     folder.begin(tmp_path, plan)
-    with pytest.raises(ValueError, match=message):
-        folder.raise_budget(tmp_path, plan, budget)
+    with pytest.raises(ValueError, match=message), folder.raised_budget(tmp_path, plan, budget):
+        pass
     assert folder.read_plan(tmp_path) == plan
 
 

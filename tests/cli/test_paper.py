@@ -62,11 +62,31 @@ def test_figures_and_the_page(call, out):
 
 
 def test_cells_that_fail_are_said(call, tmp_path):
-    code, text, err = call(*TABLE, "--sets", "mnist", "--data-dir", tmp_path, "--recipes", "adam", "--out", tmp_path / "out")
+    settings = tmp_path / "tiny" / "digits" / "vit-nomlp-wkewq-wvwo" / "seed-0" / "adam" / "settings.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("{}")
+    code, text, err = call(*TABLE, "--recipes", "adam", "--out", tmp_path)
     assert code == 2
     assert "FAILED" in text
-    assert "no files of mnist" in text
+    assert "other settings" in text
+    assert "written" not in text
     assert "1 cells failed" in err
+
+
+def test_data_are_looked_for_only_where_cells_are_to_be_run(call, out, monkeypatch):
+    asked = []
+    monkeypatch.setattr("homestretch.paper.table.workers.check_data", lambda problem: asked.append(problem.data))
+    code, text, _ = call(*TABLE, "--recipes", "golden-30", "adam-cosine", "--out", out)
+    assert code == 0
+    assert "3 of 3 cells are finished" in text
+    assert not asked
+
+
+def test_a_size_that_was_not_run_is_not_shown(call, out):
+    code, text, err = call(*TABLE, "--size", "small", "--no-run", "--out", out)
+    assert (code, text) == (2, "")
+    assert f"{out / 'small'} holds no outcomes" in err
+    assert not (out / "small").exists()
 
 
 def test_nothing_to_report(call, tmp_path):

@@ -48,6 +48,8 @@ def test_torchs_lbfgs_never_stops_by_itself():
         (Recipe(second="torch-lbfgs", rule="guarded"), "torch-lbfgs"),
         (Recipe(second="auto", rule="start"), "by name"),
         (Recipe(rule="epoch", swap_at=1.5), "whole number"),
+        (Recipe(rule="epoch", swap_at=float("nan")), "whole number"),
+        (Recipe(rule="epoch", swap_at=float("inf")), "whole number"),
         (Recipe(rule="share", swap_at=3.0), "share"),
     ],
 )

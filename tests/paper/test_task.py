@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
 
+from homestretch.errors import DataError
 from homestretch.paper.settings import Problem
-from homestretch.paper.task import accuracy, check, largest_micro_batch, load_task, top_five
+from homestretch.paper.task import accuracy, check, check_data, largest_micro_batch, load_task, top_five
 
 IMAGES = Problem(model="vit-nomlp-wkewq-wvwo", train_limit=40, validation_limit=20, batch=16)
 TEXT = Problem(model="gpt-char", data="python-docs", train_limit=6, validation_limit=4, batch=3)
@@ -61,12 +62,46 @@ def test_as_many_as_the_device_holds():
     assert all(p.grad is None for p in task.model.parameters())
 
 
-def test_a_compiled_model_keeps_the_names_of_its_state(monkeypatch):
-    compiled = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, dynamic: compiled.append((self, dynamic)))
+@pytest.fixture
+def compiling(monkeypatch):
+    """What is done in place of a compilation, and torch's limit of versions by module and name; put back at the end."""
+    from torch._dynamo import config
+
+    done = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: done.append("reset"))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, dynamic: done.append((self, dynamic)))
+    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
+    with config.patch({name: getattr(config, name)}):
+        yield done, config, name
+
+
+def test_a_compiled_model_keeps_the_names_of_its_state(compiling):
     task = load_task(replace(IMAGES, compile=True))
-    assert compiled == [(task.model, False)]
     assert list(task.model.state_dict()) == list(load_task(IMAGES).model.state_dict())
+
+
+def test_each_model_is_compiled_after_the_ones_before_are_dropped(compiling):
+    first, second = (load_task(replace(IMAGES, compile=True)).model for _ in range(2))
+    load_task(IMAGES)
+    assert compiling[0] == ["reset", (first, False), "reset", (second, False)]
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(8, 128), (500, 500)], ids=["torch's own", "a user's"])
+def test_all_versions_of_a_model_are_compiled(compiling, limit, expected):
+    _, config, name = compiling
+    setattr(config, name, limit)
+    load_task(replace(IMAGES, compile=True))
+    assert getattr(config, name) == expected
+
+
+@pytest.mark.parametrize("problem", [IMAGES, TEXT], ids=["images", "text"])
+def test_data_that_are_there_pass_the_door(problem):
+    check_data(problem)
+
+
+def test_data_that_are_not_there_are_refused(tmp_path):
+    with pytest.raises(DataError, match="no files of mnist"):
+        check_data(replace(IMAGES, data="mnist", data_dir=tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from homestretch.paper.data.raw import ImageSet, RawImages
 
 __all__ = ["read_hub"]
 
+_FOLDER = "name a folder that holds the set, by --data-dir (in Python by directory) or by the variable HOMESTRETCH_DATA"
+
 
 def read_hub(image_set: ImageSet, train_limit: int | None, validation_limit: int | None) -> tuple[RawImages, RawImages]:
     """Fetch an image set, or take it from the library's own cache.
@@ -30,7 +32,7 @@ def read_hub(image_set: ImageSet, train_limit: int | None, validation_limit: int
     except ImportError as error:
         raise DataError(
             f"{image_set.name} is fetched from the hub by the package datasets, which is not installed: pip install "
-            f'"homestretch[hub]", or name a folder that holds the set (directory, or HOMESTRETCH_DATA)'
+            f'"homestretch[hub]", or {_FOLDER}'
         ) from error
 
     def read(split: str, limit: int | None) -> RawImages:
@@ -44,10 +46,7 @@ def read_hub(image_set: ImageSet, train_limit: int | None, validation_limit: int
         except Exception as error:
             # Whatever lies beneath the library (HTTP, file locks, its own errors) has no common base class.
             reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-            raise DataError(
-                f"{source}: could not be fetched ({reason}). Try again, or name a folder that holds the set "
-                f"(directory, or HOMESTRETCH_DATA)"
-            ) from error
+            raise DataError(f"{source}: could not be fetched ({reason}). Try again, or {_FOLDER}") from error
         return decode_rows(table, image_set, source)
 
     return read("train", train_limit), read("test", validation_limit)

@@ -13,10 +13,25 @@ from typing import Any
 from homestretch.paper.table.cells import Cell, Machine, shares_adam
 from homestretch.paper.table.outcome import Accounting, read_outcomes
 from homestretch.paper.table.run_cell import missing, run_cell
+from homestretch.paper.task import check, check_data
 
-__all__ = ["run_cells"]
+__all__ = ["check_cells", "run_cells"]
 
 _ERROR = "error.txt"
+
+
+def check_cells(todo: Sequence[Cell], machine: Machine, out: Path, accountings: Sequence[Accounting] = ("cost",)) -> None:
+    """Refuse at the door what would fail in every cell of a set; sets whose cells are all finished are not looked at.
+
+    Raises:
+        ValueError: If the machine is out of range.
+        DataError: If a set cannot be found or read.
+    """
+    of_each_set = {cell.set: cell for cell in todo if missing(cell, out, accountings)}
+    for cell in of_each_set.values():
+        problem = cell.problem(machine)
+        check(problem)
+        check_data(problem)
 
 
 def run_cells(

@@ -69,11 +69,13 @@ def test_a_hub_out_of_reach_is_said_so(monkeypatch):
         raise ConnectionError("no route\nmore")
 
     monkeypatch.setitem(sys.modules, "datasets", library(load))
-    with pytest.raises(DataError, match=r"ylecun/mnist \(train\): could not be fetched \(no route\).*HOMESTRETCH_DATA"):
+    with pytest.raises(
+        DataError, match=r"ylecun/mnist \(train\): could not be fetched \(no route\).*--data-dir.*HOMESTRETCH_DATA"
+    ):
         read_hub(SETS["mnist"], None, None)
 
 
 def test_without_the_library_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=r"homestretch\[hub\].*HOMESTRETCH_DATA"):
+    with pytest.raises(DataError, match=r"homestretch\[hub\].*--data-dir.*HOMESTRETCH_DATA"):
         read_hub(SETS["mnist"], None, None)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
 from homestretch.errors import CheckpointError, DataError
+from homestretch.paper.settings import RECIPES
 from homestretch.paper.table.cells import Cell, Machine
 from homestretch.paper.table.run_cell import run_cell, wanted
 
@@ -34,6 +37,11 @@ def test_which_cells_have_two_accountings(recipe, both):
     cell = Cell("mnist", "vit-mlp", recipe, 0, "tiny")
     assert wanted(cell, ("cost", "printed")) == (["cost", "printed"] if both else ["cost"])
     assert wanted(cell, ("cost",)) == ["cost"]
+
+
+def test_a_recipe_is_written_down_as_in_folders_of_earlier_tables():
+    written = {"first": "adam", "learning_rate": 1e-3, "schedule": "constant", "second": "none", "rule": "never"}
+    assert asdict(RECIPES["adam"]) == written | {"swap_at": 0.3, "gradient_norm": "running-mean", "resort": True}
 
 
 def test_the_settings_are_written_down_and_kept_to(tmp_path):
