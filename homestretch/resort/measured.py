@@ -49,10 +49,10 @@ class MeasuredResort(Resort):
     """Go back when the convex phase lags so far behind the first phase's trend that the final loss is at stake.
 
     It goes back when, after a trial, the lag (see above) is beyond what ``allowance`` permits and the convex phase is not
-    catching up in time; at once after a step to a loss that is not finite, or a spike; and after a failure, unless the loss is within
-    the margin of what the first phase is forecast to reach in all that is left of the budget. A first phase of fewer than four
-    epochs is taken to fall as its cost grows. Without a budget the run is taken to
-    go on for as long again as it took up to now.
+    catching up in time; at once after a step to a loss that is not finite, or a spike; and after a failure, unless the loss is
+    within the margin of what the first phase is forecast to reach in all that is left of the budget. A first phase of fewer
+    than four epochs is taken to fall as its cost grows. Without a budget the run is taken to go on for as long again as it took
+    up to now.
 
     Args:
         allowance: What a lag may cost before the forecasts are looked at, as a share of the final loss (0.05: five per cent).
