@@ -93,12 +93,12 @@ def _run_so_far(outcomes: Sequence[Outcome], note: str) -> str:
 
 def _overall(verdicts: Mapping[tuple[str, str], Verdict]) -> str:
     """The counts over all problems."""
-    printed = [v.reached for v in verdicts.values() if v.reached is not None]
     allowed = [v.allowed for v in verdicts.values() if v.allowed is not None]
     beats = [v.beats_cosine for v in verdicts.values() if v.beats_cosine is not None]
     lines = []
-    if printed:
-        lines.append(f"The printed gain of the two-phase method is reached at equal cost in {_of(printed)}.")
+    for accounting, words in (("cost", "at equal cost"), ("printed", "at equal epochs")):
+        if reached := [v.reached[accounting] for v in verdicts.values() if accounting in v.reached]:
+            lines.append(f"The printed gain of the two-phase method is reached {words} in {_of(reached)}.")
     if allowed:
         always = [v.always_allowed for v in verdicts.values() if v.always_allowed is not None]
         better = f"`auto` is within {ALLOWED:g} x the better of Adam and Adam with decay"

@@ -46,7 +46,8 @@ class Verdict:
 
     Attributes:
         sentences: In order.
-        reached: Whether the printed gain's lower end was reached at equal cost; ``None`` if it was not run.
+        reached: Whether the printed gain's lower end was reached, by the accounting (``"cost"``, ``"printed"``), where that was
+            run.
         allowed: Whether ``auto`` is within its allowance by the median over seeds; ``None`` if it was not run, or nothing to
             compare with.
         always_allowed: Whether it is so at every seed; likewise.
@@ -54,7 +55,7 @@ class Verdict:
     """
 
     sentences: tuple[str, ...]
-    reached: bool | None
+    reached: Mapping[str, bool]
     allowed: bool | None
     always_allowed: bool | None
     beats_cosine: bool | None
@@ -119,10 +120,10 @@ def _ratio(of: Losses, to: Losses) -> float | None:
 
 def _printed_claim(
     data: str, model: str, outcomes: Sequence[Outcome], losses: Mapping[str, Losses]
-) -> tuple[list[str], bool | None]:
+) -> tuple[list[str], dict[str, bool]]:
     printed, adam = PRINTED.get((data, model)), losses["adam"]
     sentences: list[str] = []
-    reached = None
+    reached: dict[str, bool] = {}
     for accounting, words in (("cost", "At equal cost"), ("printed", "At equal epochs, an iteration counted as one,")):
         gain = _ratio(adam, _losses(outcomes, "golden-30", accounting))
         if gain is None:
@@ -133,7 +134,7 @@ def _printed_claim(
             continue
         low = printed.gain.low
         holds = gain >= low if low > 1.0 else gain >= 1.0
-        reached = holds if accounting == "cost" else reached
+        reached[accounting] = holds
         sentences.append(f"{text}; the printed gain is {low:.3g} to {printed.gain.high:.3g}, which {_reached(holds, gain)}.")
     rule = _ratio(losses["golden-rule"], adam)
     if rule is not None:

@@ -28,6 +28,9 @@ def test_the_counts_are_over_the_cells_that_were_run(runs, outcome):
     other = [outcome(set="cifar-10", recipe=r, train_loss=f) for r, f in (("adam", 4.0), ("golden-30", 1.0))]
     text = page([*runs, *other], {}, "r")
     assert "reached at equal cost in 1 of 2 cells run" in text
+    assert "at equal epochs" not in text.split("## In short")[1].split("##")[0]
+    printed = outcome(recipe="golden-30", accounting="printed", train_loss=1e-9)
+    assert "at equal epochs in 1 of 1 cell run" in page([*runs, *other, printed], {}, "r")
     assert "better of Adam and Adam with decay by the median over seeds in 1 of 1 cell run" in text
     assert "below Adam with decay in 0 of 1 cell run; the target is 8" in text
 

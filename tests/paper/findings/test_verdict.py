@@ -32,7 +32,7 @@ def judged(outcome):
 )
 def test_the_printed_gain(judged, golden, reached, said):
     found = judged(adam=1.0, golden_30=golden)
-    assert found.reached is reached
+    assert found.reached == {"cost": reached}
     text = found.sentences[0]
     assert f"{golden:.3g} x the training loss of Adam alone" in text
     assert f"a gain of {1 / golden:.3g}" in text
@@ -40,9 +40,9 @@ def test_the_printed_gain(judged, golden, reached, said):
     assert said in text
 
 
-def test_both_accountings_are_told_and_the_equal_cost_decides(judged):
+def test_both_accountings_are_told_and_judged_each(judged):
     found = judged(adam=1.0, golden_30=2.0, golden_30__printed=0.1)
-    assert found.reached is False
+    assert found.reached == {"cost": False, "printed": True}
     assert [s.split(",")[0][:15] for s in found.sentences] == ["At equal cost A", "At equal epochs"]
     assert "is reached here" in found.sentences[1]
 
@@ -92,7 +92,7 @@ def test_missed_samples_are_counted(outcome):
 
 def test_what_was_not_run_is_not_judged(judged):
     found = judged(adam=1.0)
-    assert (found.sentences, found.reached, found.allowed, found.beats_cosine) == ((), None, None, None)
+    assert (found.sentences, found.reached, found.allowed, found.beats_cosine) == ((), {}, None, None)
     assert judged(adam=1.0, auto=0.5).allowed is None
 
 
