@@ -93,7 +93,7 @@ def test_first_step_is_newtons_where_products_suffice():
     hessian = torch.autograd.functional.hessian(convex, start)
     f()
     direction = NewtonCG([f.x], damping=2.0)
-    direction.step(None)
+    direction.allocate()
     direction.scalars["forcing"] = 1e-12
     direction.step(f)
     (gradient,) = torch.autograd.grad(convex(start.requires_grad_()), start)

@@ -41,7 +41,7 @@ def test_the_direction_followed_is_the_one_asked_for(follow, along):
     f = Exact(lambda x: 5.0 * x[0].square() - 0.1 * x[1].square() + x[1].pow(4), (1.0, 0.1))
     start = f.x.detach().clone()
     optimizer = NewtonCG([f.x], follow=follow)
-    optimizer.step(None)
+    optimizer.allocate()
     optimizer.scalars["forcing"] = 1e-6
     optimizer.step(f)
     moved = (f.x.detach() - start).abs()
