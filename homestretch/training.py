@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from homestretch import checkpoint
 from homestretch.errors import CheckpointError
 from homestretch.objective import AnyObjective, LeastSquares, Objective
+from homestretch.objective.batch_loss import Loss
 from homestretch.objective.batches import as_batches
-from homestretch.objective.dataset import Loss
 from homestretch.objective.graphs import GraphFree
 from homestretch.objective.modes import full_pass_mode
 from homestretch.objective.progressive import Growth

@@ -8,18 +8,15 @@ The loss is added up in float64; the gradient is accumulated by autograd in the 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.loss import _Loss
 
 from homestretch.cost import CostMeter
-from homestretch.errors import HomestretchWarning
+from homestretch.objective.batch_loss import Loss, check_reduction, no_sync, pair, weighted
 from homestretch.objective.batches import Batches, as_batches
 from homestretch.objective.determinism import refuse_random
 from homestretch.objective.minibatch import MiniBatch
@@ -28,8 +25,6 @@ from homestretch.objective.products import DatasetProducts
 from homestretch.objective.progressive import Growth
 from homestretch.objective.ranks import sum_gradients, sums
 from homestretch.objective.statistics import reestimate, tracking_layers
-
-Loss = Callable[[Any, Any], Tensor]
 
 
 class Objective(DatasetProducts):
@@ -88,7 +83,7 @@ class Objective(DatasetProducts):
         for name, value, known in (("mode", mode, MODES), ("dropout", dropout, DROPOUTS)):
             if value not in known:
                 raise ValueError(f"{name} must be one of {known}, got {value!r}")
-        _check_reduction(loss)
+        check_reduction(loss)
         if growth is not None and group is not None:
             raise ValueError("growth: data that are spread over a process group cannot grow, a part would be of one rank's own")
         self.model = model
@@ -106,7 +101,7 @@ class Objective(DatasetProducts):
         self._steps_agree = False
         self.make_products(self.parameters, model)
         self._loss = loss
-        self._compute = compute or _pair
+        self._compute = compute or pair
         self.group = group
         self._total = self._sum_over_ranks(float(len(self.batches)))
         self.portion = 1.0  # of the whole data set, for a subset's passes
@@ -120,13 +115,13 @@ class Objective(DatasetProducts):
         """The loss over all the data as a 0-d float64 tensor; fills ``.grad``."""
         self.zero_grad()
         total: Tensor | float = 0.0
-        with full_pass_mode(self.model, self.mode, self.dropout), torch.enable_grad(), _no_sync(self.model):
+        with full_pass_mode(self.model, self.mode, self.dropout), torch.enable_grad(), no_sync(self.model):
             for index, (batch, count) in enumerate(self.batches.full()):
                 share = count / self._total
                 self.fix(index)
                 loss = self.batch_loss(batch)
                 (loss * share).backward()
-                total = total + _weighted(loss, share)
+                total = total + weighted(loss, share)
         sum_gradients(self.parameters, self.group)
         self.meter.count_gradient(self.portion)
         return torch.tensor(self._sum_over_ranks(float(total)), dtype=torch.float64)
@@ -136,7 +131,7 @@ class Objective(DatasetProducts):
         total: Tensor | float = 0.0
         with full_pass_mode(self.model, self.mode, self.dropout):
             for index, (batch, count) in enumerate(self.batches.full()):
-                total = total + _weighted(self._forward_loss(batch, index), count / self._total)
+                total = total + weighted(self._forward_loss(batch, index), count / self._total)
         self.meter.count_forward(self.portion)
         return self._sum_over_ranks(float(total))
 
@@ -266,36 +261,3 @@ class Objective(DatasetProducts):
 
     def _sum_over_ranks(self, value: float) -> float:
         return sums([value], self.group, self.parameters[0].device)[0]
-
-
-def _check_reduction(loss: Loss) -> None:
-    """A sum over a batch is not the mean that batches are put together by; a mean with weights only nearly is."""
-    name = type(loss).__name__
-    if isinstance(loss, _Loss) and loss.reduction in ("sum", "none"):
-        raise ValueError(
-            f"loss must be the mean over the batch, got {name} with reduction={loss.reduction!r}: use reduction='mean'"
-        )
-    if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and loss.weight is not None:
-        warnings.warn(
-            f"{name} with class weights divides by the weights of each micro-batch: the function depends on micro_batch. For "
-            "the exact one use lambda o, t: (weight[t] * cross_entropy(o, t, reduction='none')).mean()",
-            HomestretchWarning,
-            stacklevel=3,
-        )
-
-
-def _pair(model: nn.Module, batch: Any) -> tuple[Any, Any]:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(f"a batch must be a pair (inputs, targets), got {type(batch).__name__}: give `compute` to Objective")
-    return model(batch[0]), batch[1]
-
-
-def _weighted(loss: Tensor, share: float) -> Tensor:
-    wide = torch.float32 if loss.device.type == "mps" else torch.float64
-    return loss.detach().to(wide) * share
-
-
-def _no_sync(model: nn.Module) -> AbstractContextManager[Any]:
-    """A data-parallel wrapper averages gradients at every backward; ours are summed once, at the end of the pass."""
-    no_sync = getattr(model, "no_sync", None)
-    return no_sync() if callable(no_sync) else nullcontext()

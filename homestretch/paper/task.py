@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from homestretch.objective.dataset import Loss, Objective
+from homestretch.objective.batch_loss import Loss
+from homestretch.objective.dataset import Objective
 from homestretch.paper.data import load_data, one_hot
 from homestretch.paper.models import build_gpt, build_model
 from homestretch.paper.settings import Problem

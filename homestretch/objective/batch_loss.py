@@ -1,0 +1,59 @@
+"""What a loss over a data set is put together from: the losses of batches, and how they may be wrong."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.loss import _Loss
+
+from homestretch.errors import HomestretchWarning
+
+Loss = Callable[[Any, Any], Tensor]
+
+
+def check_reduction(loss: Loss) -> None:
+    """Refuse a sum over a batch, which is not the mean that batches are put together by; a mean with weights is only nearly.
+
+    Raises:
+        ValueError: If the loss is a module of torch's with another reduction.
+    """
+    name = type(loss).__name__
+    if isinstance(loss, _Loss) and loss.reduction in ("sum", "none"):
+        raise ValueError(
+            f"loss must be the mean over the batch, got {name} with reduction={loss.reduction!r}: use reduction='mean'"
+        )
+    if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and loss.weight is not None:
+        warnings.warn(
+            f"{name} with class weights divides by the weights of each micro-batch: the function depends on micro_batch. For "
+            "the exact one use lambda o, t: (weight[t] * cross_entropy(o, t, reduction='none')).mean()",
+            HomestretchWarning,
+            stacklevel=3,
+        )
+
+
+def pair(model: nn.Module, batch: Any) -> tuple[Any, Any]:
+    """Outputs and targets of a batch that is a pair.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise TypeError(f"a batch must be a pair (inputs, targets), got {type(batch).__name__}: give `compute` to Objective")
+    return model(batch[0]), batch[1]
+
+
+def weighted(loss: Tensor, share: float) -> Tensor:
+    """A share of a loss in float64, where the device has that."""
+    wide = torch.float32 if loss.device.type == "mps" else torch.float64
+    return loss.detach().to(wide) * share
+
+
+def no_sync(model: nn.Module) -> AbstractContextManager[Any]:
+    """A data-parallel wrapper averages gradients at every backward; ours are summed once, at the end of the pass."""
+    no_sync = getattr(model, "no_sync", None)
+    return no_sync() if callable(no_sync) else nullcontext()
