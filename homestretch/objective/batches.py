@@ -137,7 +137,12 @@ def as_batches(data: Any, *, batch_size: int | None, micro_batch: int | None) ->
         return DatasetBatches(data, size, micro_batch or size, {})
     if isinstance(data, (tuple, list)) and data and all(isinstance(t, Tensor) for t in data):
         return TensorBatches(tuple(data), size, micro_batch or size)
-    raise TypeError(f"data must be a pair of tensors, a map-style Dataset or a DataLoader, got {type(data).__name__}")
+    given = type(data).__name__
+    if isinstance(data, (tuple, list)):
+        given = f"{given} of {', '.join(dict.fromkeys(type(t).__name__ for t in data)) or 'nothing'}"
+    raise TypeError(
+        f"data must be a pair of tensors, a map-style Dataset or a DataLoader, got {given}: torch.as_tensor makes tensors of arrays"
+    )
 
 
 def _refuse_selection(loader: DataLoader[Any]) -> None:

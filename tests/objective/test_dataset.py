@@ -247,3 +247,17 @@ def test_a_model_that_differentiates_in_its_forward_pass():
     before = objective.loss()
     LBFGS(objective.parameters).minimize(objective, 5)
     assert objective.loss() < before
+
+
+@pytest.mark.parametrize(
+    ("data", "given"),
+    [
+        ((torch.ones(3, 3).numpy(), torch.ones(3, 2).numpy()), "tuple of ndarray: torch.as_tensor makes tensors of arrays"),
+        ([[1.0], torch.ones(3)], "list of list, Tensor:"),
+        ((), "tuple of nothing:"),
+        ("digits", "got str:"),
+    ],
+)
+def test_data_of_another_kind_are_named(data, given):
+    with pytest.raises(TypeError, match=given):
+        Objective(network(), mse_loss, data)
