@@ -141,7 +141,8 @@ def as_batches(data: Any, *, batch_size: int | None, micro_batch: int | None) ->
     if isinstance(data, (tuple, list)):
         given = f"{given} of {', '.join(dict.fromkeys(type(t).__name__ for t in data)) or 'nothing'}"
     raise TypeError(
-        f"data must be a pair of tensors, a map-style Dataset or a DataLoader, got {given}: torch.as_tensor makes tensors of arrays"
+        f"data must be a pair of tensors, a map-style Dataset or a DataLoader, got {given}: torch.as_tensor makes tensors of "
+        "arrays"
     )
 
 
