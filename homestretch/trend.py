@@ -21,10 +21,11 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
     """Median of the slopes between all pairs of points (Theil, 1950; Sen, 1968), NaN with fewer than two distinct x.
 
     Up to 29 % of the points may be arbitrarily wrong without moving it far, which least squares does not offer. Of more than
-    200 points every so many are taken: the pairs grow with their square, and rules ask after every epoch.
+    200 points every so many are taken, the last among them: the pairs grow with their square, and rules ask after every epoch.
     """
     points = list(zip(x, y, strict=True))
-    pairs = combinations(points[:: -(-len(points) // _MOST_POINTS)] if points else points, 2)
+    every = max(-(-len(points) // _MOST_POINTS), 1)
+    pairs = combinations(points[::-every], 2)
     slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairs if x2 != x1]
     return median(slopes) if slopes else math.nan
 

@@ -121,9 +121,12 @@ class TorchContract(Optimizer):
         self._watch.forget()
 
     def restart(self) -> None:
-        """Forget everything: state, records of the current point, why it stopped. Settings and history stay."""
+        """Forget everything: state, records of the current point, why it stopped.
+
+        Settings and history stay, and how often the function was said to have changed: that is the function's, not the run's.
+        """
         self.state.clear()
-        self.param_groups[0][_SCALARS] = _fresh_scalars()
+        self.param_groups[0][_SCALARS] = {**_fresh_scalars(), "renewals": self.scalars.get("renewals", 0)}
         self._functions.known = None
         self._bound = False
 

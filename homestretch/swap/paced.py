@@ -130,10 +130,10 @@ class PacedPeak(AnyOf):
         if not decision.swap or observation.budget is None:
             return decision
         left = observation.budget - observation.cost
-        needed = _FIRST_STEP if observation.epoch_steps == 1 else self.start_up
-        if left >= (needed if observation.epoch_steps == 1 else 2.0 * needed):
+        needed = _FIRST_STEP if observation.epoch_steps == 1 else 2.0 * self.start_up
+        if left >= needed:
             return decision
-        reason = f"{left:.4g} gradient-equivalents are left, too few for a convex phase that needs {needed:.4g} to start"
+        reason = f"{left:.4g} gradient-equivalents are left, and a convex phase that pays needs {needed:.4g}"
         return self.decide(False, f"{reason} ({decision.reason})", **decision.values)
 
 

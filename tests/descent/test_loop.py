@@ -279,6 +279,15 @@ def test_what_breaks_a_search_off_leaves_the_last_accepted_point(error):
     assert run(17) == run(0)
 
 
+def test_a_restart_keeps_how_often_the_function_was_said_to_change():
+    optimizer = LBFGS([torch.ones(3, dtype=torch.float64, requires_grad=True)])
+    optimizer.renew()
+    optimizer.renew()
+    optimizer.restart()
+    assert optimizer.scalars["renewals"] == 2
+    assert optimizer.scalars["spent"] == 0.0
+
+
 def test_a_step_without_a_closure_is_refused_where_there_is_a_gradient():
     x = torch.ones(3, dtype=torch.float64, requires_grad=True)
     optimizer = LBFGS([x])

@@ -69,7 +69,7 @@ def test_no_swap_when_what_is_left_pays_for_the_start_alone(tools, opens, expect
 
 def test_a_swap_that_comes_too_late_says_why_it_does_not(tools):
     decision = PacedPeak(start_up=100.0).observe(series(1.0)[150])
-    assert decision.reason.startswith("49 gradient-equivalents are left, too few for a convex phase that needs 100 to start (")
+    assert decision.reason.startswith("49 gradient-equivalents are left, and a convex phase that pays needs 200 (")
 
 
 @pytest.mark.parametrize("name", ["mnist-softmax", "cifar-softmax"])
