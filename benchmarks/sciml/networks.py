@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from homestretch.objective.activations import Tanh
+
 
 def tanh_network(widths: Sequence[int], seed: int) -> nn.Sequential:
     """Return a fully connected tanh network of the given widths, input and output included, drawn from `seed`.
@@ -20,5 +22,5 @@ def tanh_network(widths: Sequence[int], seed: int) -> nn.Sequential:
         layer = nn.Linear(before, after, dtype=torch.float64)
         nn.init.xavier_normal_(layer.weight, generator=generator)
         nn.init.zeros_(layer.bias)
-        layers += [nn.Tanh(), layer] if i else [layer]
+        layers += [Tanh(), layer] if i else [layer]
     return nn.Sequential(*layers)

@@ -4,6 +4,7 @@ from homestretch.objective.base import Function, describe
 from homestretch.objective.closure import ClosureFunction
 from homestretch.objective.dataset import Objective
 from homestretch.objective.derivatives import Derivatives, fastest
+from homestretch.objective.fast_tanh import Tanh
 from homestretch.objective.held_out import HeldOut
 from homestretch.objective.least_squares import LeastSquares
 from homestretch.objective.minibatch import MiniBatch
@@ -27,6 +28,7 @@ __all__ = [
     "Objective",
     "ResidualRedraw",
     "ResidualRefinement",
+    "Tanh",
     "UniformRedraw",
     "describe",
     "fastest",

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from homestretch.objective.fast_tanh import Tanh, tanh
+
 Derivatives = tuple[Tensor, ...]
 
 
@@ -100,7 +102,8 @@ def _softplus(module: nn.Softplus) -> Activation:
 
 
 _BY_TYPE: dict[type[nn.Module], Activation] = {
-    nn.Tanh: Activation(torch.tanh, _tanh),
+    nn.Tanh: Activation(tanh, _tanh),
+    Tanh: Activation(tanh, _tanh),
     nn.Sigmoid: Activation(torch.sigmoid, _sigmoid),
     nn.SiLU: Activation(nn.functional.silu, _silu),
     Sin: Activation(torch.sin, _sin),

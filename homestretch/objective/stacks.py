@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from homestretch.objective.activations import Activation
+from homestretch.objective.nested import nested_forward_mode
 
 
 class Layout(NamedTuple):
@@ -49,7 +50,7 @@ class Constant:
 
     def activate(self, activation: Activation, keep_first: bool) -> Stack:
         """Apply an elementwise function."""
-        coefficients = _Activate.apply(self.values, self.first.unsqueeze(1), None, activation, self.layout, keep_first)
+        coefficients = _activate(self.values, self.first.unsqueeze(1), None, activation, self.layout, keep_first)
         return Stack(coefficients, None, self.layout, keep_first)
 
     def finish(self) -> tuple[Tensor, Tensor]:
@@ -79,15 +80,18 @@ class Stack:
         """Apply an elementwise function."""
         values, first, second = self.coefficients.split([1, self.layout.directions, self.layout.seconds])
         values = values[0] if self.bias is None else values[0] + self.bias
-        coefficients = _Activate.apply(
-            values, first, second if self.layout.seconds else None, activation, self.layout, keep_first
-        )
+        second_or_none = second if self.layout.seconds else None
+        coefficients = _activate(values, first, second_or_none, activation, self.layout, keep_first)
         return Stack(coefficients, None, self.layout, keep_first)
 
     def finish(self) -> tuple[Tensor, Tensor]:
         """Return the values and all derivatives that the stack holds."""
         values, rest = self.coefficients[0], self.coefficients[1:]
         return (values if self.bias is None else values + self.bias), rest
+
+
+def _activate(*arguments: Any) -> Tensor:
+    return _Activate.forward(*arguments) if nested_forward_mode() else _Activate.apply(*arguments)
 
 
 class _Activate(torch.autograd.Function):

@@ -197,3 +197,19 @@ def test_a_linear_subclass_with_its_own_forward_is_refused() -> None:
 def test_wrong_arguments_are_refused_at_the_door(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         taylor(make_net(), **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_forward_mode_within_forward_mode_is_not_lost(order: int) -> None:
+    net, x = make_net(), make_points()
+
+    def loss(inputs: Tensor) -> Tensor:
+        u = taylor(net, inputs, order=order)
+        return (u.first**2).sum() + (u.second**3).sum()
+
+    def along(inputs: Tensor) -> Tensor:
+        return torch.func.jvp(loss, (inputs,), (x,))[1]
+
+    got = torch.func.jvp(along, (x,), (x,))[1]
+    (want,) = torch.autograd.functional.hvp(loss, x, x)[1:]
+    torch.testing.assert_close(got, (want * x).sum(), rtol=1e-11, atol=1e-11)

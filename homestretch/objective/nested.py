@@ -1,0 +1,19 @@
+"""Where functions with derivatives written by hand must step aside."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["nested_forward_mode"]
+
+
+def nested_forward_mode() -> bool:
+    """Whether one forward mode of `torch.func` runs inside another.
+
+    PyTorch then loses the outer derivative of a `torch.autograd.Function` without a word (issue 197867 of pytorch/pytorch, open
+    in 2026): plain operations are right there.
+    """
+    if torch.compiler.is_compiling():  # the compiler traces such functions as plain operations
+        return False
+    stack = torch._C._functorch.get_interpreter_stack()
+    return stack is not None and sum(level.key() == torch._C._functorch.TransformType.Jvp for level in stack) > 1
