@@ -24,6 +24,7 @@ from benchmarks.sciml import (
     warm_up,
 )
 from benchmarks.sciml.networks import tanh_network
+from homestretch.objective import Tanh
 
 SMALL = {
     "zoo": lambda seed: Zoo(seed, "runge", 8, points=41),
@@ -180,7 +181,7 @@ def test_network_is_xavier_normal_with_zero_biases() -> None:
     net = tanh_network((100, 300, 1), seed=1)
     assert net[0].weight.std().item() == pytest.approx(math.sqrt(2 / 400), rel=0.02)
     assert all(layer.bias.abs().max() == 0 for layer in net if isinstance(layer, nn.Linear))
-    assert [type(layer) for layer in net] == [nn.Linear, nn.Tanh, nn.Linear]
+    assert [type(layer) for layer in net] == [nn.Linear, Tanh, nn.Linear]
 
 
 def test_warm_up_ramps_then_falls_to_zero_and_lowers_the_loss() -> None:
