@@ -17,7 +17,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 install: $(INSTALLED)  ## make .venv with everything the demo and the tests need
 
-demo: $(INSTALLED)  ## train on real digits: Adam alone beside Adam then CG, under three minutes
+demo: $(INSTALLED)  ## train on real digits three ways: Adam alone, Adam then CG, Adam then L-BFGS; under three minutes
 	$(BIN)/homestretch demo
 
 test: $(INSTALLED)  ## lint, types and the quick tests
@@ -41,7 +41,7 @@ bench-choices: $(INSTALLED)  ## what second="auto" rests on; QUICK=1 for a few i
 bench-passes: $(INSTALLED)  ## seconds of a pass, eager, compiled and in bfloat16, by model; DEVICE=cuda for a GPU
 	$(BIN)/python -m benchmarks.bench_passes --device $(or $(DEVICE),cpu)
 
-bench-swap: $(INSTALLED)  ## swap rules against fixed swaps; QUICK=1 for a minute's worth, SCALE=tenth or full for more
+bench-swap: $(INSTALLED)  ## swap rules against fixed swaps; QUICK=1 for a minute's worth, SCALE=tenth or full for more; images from HOMESTRETCH_DATA
 	$(BIN)/python -m benchmarks.bench_swap
 
 bench-rules: $(INSTALLED)  ## when the swap rules fire on the digits, by both gradient norms; QUICK=1 for seconds
@@ -50,7 +50,7 @@ bench-rules: $(INSTALLED)  ## when the swap rules fire on the digits, by both gr
 bench-overhead: $(INSTALLED)  ## what the machinery costs beside the evaluations; QUICK=1 for a minute's worth
 	$(BIN)/python -m benchmarks.bench_overhead
 
-bench-paper: $(INSTALLED)  ## the paper's table at a tenth of its size; QUICK=1 for a minute's worth
+bench-paper: $(INSTALLED)  ## the paper's table at a tenth of its size; QUICK=1 for a minute's worth; images from HOMESTRETCH_DATA, or the hub extra
 	$(BIN)/python -m benchmarks.bench_paper
 
 check: $(INSTALLED)  ## lint and types only

@@ -6,7 +6,8 @@ each run and `paper-epochs.parquet` with its course. The printed protocol is mea
 and where its epochs are made if an iteration is counted as one. The docs page is made from these by `homestretch paper report`.
 `--size full` is the paper's own size, a GPU's work (`--device cuda`), and has tables of its own, `paper-full`. Runs that are
 in a table already and not in the folder of the cells, because another machine made them, are kept.
-The image sets are looked for in the folder that `HOMESTRETCH_DATA` names.
+The image sets are read from the folder that the environment variable `HOMESTRETCH_DATA` names or, without it, by their hub
+names (`pip install -e '.[hub]'`).
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results_io import CACHE, COLUMNS, is_quick, table_path, write_environment, write_table
+from homestretch.errors import DataError
 from homestretch.paper.settings import RECIPES
 from homestretch.paper.table.cells import PAPER_RECIPES, VISION_MODELS, Cell, Machine, SizeName, cells
 from homestretch.paper.table.outcome import Outcome, collect
 from homestretch.paper.table.outcome import read_table as read_outcomes
 from homestretch.paper.table.outcome import write_table as write_outcomes
 from homestretch.paper.table.traces import read_histories, read_traces, write_traces
-from homestretch.paper.table.workers import run_cells
+from homestretch.paper.table.workers import check_cells, run_cells
 
 NAME = "paper"
 EXTRA_COLUMNS = (
@@ -39,6 +41,9 @@ EXTRA_COLUMNS = (
     "returns",
 )
 PEERS = ("adam", "adam-cosine", "adamw-cosine", "lbfgs")
+CPU_PIECE, GPU_PIECE = 64, 10_000
+"""Samples in one piece of a full pass: a CPU's caches hold the activations of few images of the convolutional network (see
+`benchmarks.bench_passes --micro-batch`), a GPU is idle with few."""
 
 
 def todo(quick: bool, size: SizeName = "tenth") -> list[Cell]:
@@ -52,9 +57,18 @@ def todo(quick: bool, size: SizeName = "tenth") -> list[Cell]:
 
 
 def _run(chosen: Sequence[Cell], machine: Machine, out: Path, workers: int) -> list[Cell]:
-    """Run the cells; the printed protocol's at the first seed to equal epochs too."""
+    """Run the cells; the printed protocol's at the first seed to equal epochs too.
+
+    Raises:
+        SystemExit: If a set cannot be found or read, or the machine cannot be used: before any cell begins.
+    """
     both = [cell for cell in chosen if cell.recipe == "golden-30" and cell.seed == chosen[0].seed]
     rest = [cell for cell in chosen if cell not in both]
+    try:
+        check_cells(rest, machine, out)
+        check_cells(both, machine, out, ("cost", "printed"))
+    except (DataError, ValueError) as error:
+        raise SystemExit(str(error)) from error
     failed = run_cells(rest, machine, out, workers=workers, say=_say)
     return failed + run_cells(both, machine, out, accountings=("cost", "printed"), workers=workers, say=_say)
 
@@ -111,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", choices=("tenth", "full"), default="tenth", help="of the image sets and of the runs")
     parser.add_argument("--device", default="cpu", help="where to train")
     parser.add_argument(
-        "--micro-batch", type=int, help="samples in one piece of a full pass, 0 for the most; else 512, or 10,000"
+        "--micro-batch", type=int, help="samples in one piece of a full pass, 0 for the most; else 64 on a CPU, or 10,000"
     )
     parser.add_argument("--compile", action="store_true", help="compile the models, which is faster on a GPU")
     parser.add_argument("--gather", action="store_true", help="run nothing, write the results of what is finished")
@@ -120,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     failed: list[Cell] = []
     for size in dict.fromkeys(cell.size for cell in chosen):
         if not options.gather:
-            piece = (512 if options.device == "cpu" else 10_000) if options.micro_batch is None else options.micro_batch
+            usual = CPU_PIECE if options.device == "cpu" else GPU_PIECE
+            piece = usual if options.micro_batch is None else options.micro_batch
             machine = replace(Machine(), device=options.device, compile=options.compile, micro_batch=piece)
             part = [cell for cell in chosen if cell.size == size]
             failed += _run(part, machine, options.out / size, options.workers)

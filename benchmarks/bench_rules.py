@@ -33,6 +33,8 @@ RULES: dict[str, Callable[[], SwapRule]] = {
     "guarded": lambda: GradientNormPeak(fallback_share=None),  # its fallback asks for a budget: here only peaks count
 }
 EPOCHS, SEEDS = 100, (0, 1, 2, 3, 4)
+ENGINE = ("paper/data", "paper/models", "objective", "two_phase", "blocks.py", "cost.py", "memory.py", "vectors.py")
+"""What of the package decides how a first phase goes; the rules are replayed anew each time."""
 QUICK_EPOCHS, QUICK_SEEDS = 5, (0,)
 CURVE_COLUMNS = ("outputs", "batch", "seed", "epoch", "loss", "running-mean", "exact")
 COLUMNS = ("problem", "outputs", "batch", "seed", "rule", "norm", "swap_epoch", "swap_loss", "reason")
@@ -79,7 +81,7 @@ def _as_record(outputs: Outputs, batch: int, seed: int, epochs: int) -> Record:
 
 def run(epochs: int, seeds: Sequence[int], cache: Cache) -> tuple[list[Record], list[Record]]:
     """Return the curves and what each rule makes of them, as tidy rows."""
-    engine = fingerprint(ROOT.parent / "homestretch" / "paper")
+    engine = fingerprint(*(ROOT.parent / "homestretch" / name for name in ENGINE))
     curves: list[Record] = []
     swaps: list[Record] = []
     for outputs in OUTPUTS:

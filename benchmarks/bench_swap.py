@@ -51,15 +51,18 @@ NAME = "swap"
 EDITION = 1
 """Raise it when the cells or the way of counting change, so that cached runs are made again."""
 EXTRA_COLUMNS = ("scale", "budget", "swap_epoch", "swap_share", "returns", "regret", "detail", "code")
-_ENGINE = ("two_phase", "swap", "objective", "paper", "resort", "trend.py", "auto.py", "cost.py")
-_CONVEX = ("descent", "directions", "searches", "line.py", "moments.py", "preconditioners.py", "vectors.py")
+_PHASES = ("two_phase", "swap", "resort", "convexity", "auto.py", "decision.py", "promotion.py", "trend.py")
+_CONVEX = ("descent", "directions", "searches", "line.py", "moments.py", "preconditioners.py")
+_BOTH = ("objective", "paper/data", "paper/models", "blocks.py", "cost.py", "memory.py", "vectors.py")
+ENGINE = (*_PHASES, *_CONVEX, *_BOTH)
+"""What of the package decides how a run goes."""
 
 
 @cache
 def code_version() -> str:
     """Return what changes whenever the code that the runs depend on does."""
     package = Path(homestretch.__file__).parent
-    return fingerprint(*(package / name for name in (*_ENGINE, *_CONVEX)), Path(__file__).parent / "sciml")
+    return fingerprint(*(package / name for name in ENGINE), Path(__file__).parent / "sciml")
 
 
 class CellRuns:
@@ -154,7 +157,7 @@ def found_cells(scale: str, folder: Path | None, names: Sequence[str] | None) ->
         cells = [cell for cell in cells if cell.name in names]
     left_out = [cell.name for cell in cells if cell.needs and folder is None]
     if left_out:
-        print(f"left out, as they need --data-dir with the image sets: {', '.join(left_out)}")
+        print(f"left out, as they need --data-dir or {DATA_VARIABLE} with the image sets: {', '.join(left_out)}")
     return [cell for cell in cells if cell.name not in left_out]
 
 

@@ -51,7 +51,7 @@ which `auto` picked before, had come to 2.7e-09 (an earlier engine, median of th
 once, not kept). Peers were not tuned.
 
 Made by `make bench-sciml`, then `python -m benchmarks.bench_sciml --report`, from `benchmarks/results/{table}`.
-{environment}
+{codes}{environment}
 """
 
 PRICE_NOTE = "The last section sets these prices beside measured ratios.\n"
@@ -193,6 +193,17 @@ def choices(rows: Sequence[Cell]) -> list[str]:
     return [f"- {problem}: {detail}." for problem, detail in found.items()]
 
 
+def codes(rows: Sequence[Cell]) -> str:
+    """A sentence if our rows were not all made by one version of the code, or do not name it."""
+    versions = [row.get("version", "") for row in rows if row["library"] == "homestretch"]
+    unnamed, different = versions.count(""), len(set(versions))
+    if unnamed and different == 1:
+        return "Its rows of homestretch do not name the version of the code that made them (column `version`). "
+    least, empty = ("at least ", f", empty in {unnamed} of {len(versions)}") if unnamed else ("", "")
+    made = f"Its rows of homestretch were made by {least}{different} versions of the code (column `version`{empty}). "
+    return made if different > 1 else ""
+
+
 def environment_of(table: Path) -> str:
     """Return a sentence on the machine and the versions."""
     known = json.loads(table.with_suffix(".env.json").read_text())
@@ -216,7 +227,7 @@ def write_report(table: Path, folder: Path = DOCS) -> None:
     traces = read_traces(table.with_name(f"{table.stem}-trace.parquet"))
     prices = table.with_name(f"{table.stem}-prices.tsv")
     noted = PRICE_NOTE if prices.exists() else ""
-    parts = [INTRODUCTION.format(table=table.name, environment=environment_of(table), prices=noted)]
+    parts = [INTRODUCTION.format(table=table.name, codes=codes(rows), environment=environment_of(table), prices=noted)]
     parts += ["## Targets\n", *verdicts(rows, traces), ""]
     parts += ["## Where another method ends below `auto`\n", "Median errors.\n", *losses(rows), ""]
     parts += ["## What `auto` picked\n", *choices(rows), ""]

@@ -4,8 +4,9 @@ The rules, in their order; the measurement behind each is in the guide "Choosing
 
 1. What a dense matrix cannot serve (shards, several devices, several dtypes) gets L-BFGS.
 2. A sum of squares in float64 of at most :data:`LEAST_SQUARES` parameters with at least :data:`SURPLUS` residuals a parameter,
-   whose Jacobian can be made point by point, gets Levenberg-Marquardt. Normal equations square the condition, which float32 has
-   no digits for, and take the time of many gradients where there are more parameters.
+   whose Jacobian can be made point by point at the price of at most :data:`JACOBIAN` gradients, gets Levenberg-Marquardt, if
+   the budget pays for :data:`ITERATIONS` of its iterations. Normal equations square the condition, which float32 has no digits
+   for, and take the time of many gradients where there are more parameters.
 3. Up to :data:`DENSE` parameters get self-scaled Broyden, in float32 too: its matrix is kept as a product, so that rounding
    cannot make it indefinite.
 4. Everything else gets L-BFGS.
@@ -15,6 +16,7 @@ Dense matrices are only chosen where they fit into :data:`SHARE` of the memory a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,11 +24,14 @@ import torch
 from torch import Tensor
 
 from homestretch import vectors
+from homestretch.cost import GRADIENT
 from homestretch.descent import LBFGS, Descent, LevenbergMarquardt, SelfScaledBroyden
 from homestretch.device_memory import available
+from homestretch.directions.damped_solvers import expected_flops
 from homestretch.directions.self_scaled_broyden import MAX_PARAMETERS
 from homestretch.objective.base import Function, Residuals, describe
 from homestretch.objective.products.jacobian import PER_POINT
+from homestretch.objective.products.residuals import ResidualProducts
 
 Factory = Callable[[list[Tensor]], Descent]
 
@@ -34,6 +39,10 @@ SURPLUS = 1.0
 """Residuals a parameter from which Levenberg-Marquardt is chosen."""
 LEAST_SQUARES = 100
 """Parameters up to which it is: its price grows with their square for every residual, that of a gradient with their number."""
+JACOBIAN = 8.0
+"""Gradient-equivalents up to which a Jacobian is not too dear: every residual of a point takes a backward pass."""
+ITERATIONS = 20
+"""Iterations of Levenberg-Marquardt that a known budget must pay for."""
 DENSE = MAX_PARAMETERS
 """Parameters up to which self-scaled Broyden is chosen."""
 SHARE = 0.5
@@ -60,19 +69,20 @@ class Choice:
     cost: float = 0.0
 
 
-def choose(parameters: Sequence[Tensor], function: Function | None) -> Choice:
+def choose(parameters: Sequence[Tensor], function: Function | None, left: float = math.inf) -> Choice:
     """The method for ``function`` of ``parameters``.
 
     Args:
         parameters: The trainable parameters.
         function: What is minimised; ``None`` where only closures are known, which offer gradients alone.
+        left: Gradient-equivalents that may be spent, finding out included.
     """
     size = vectors.size(vectors.locals_of(parameters))
     obstacle = _no_dense_matrix(parameters)
     if obstacle:
         return _choice("LBFGS", f"{obstacle}; it needs gradients alone")
     before = function.meter.gradient_equivalents if function is not None else 0.0
-    count, doubt = _residuals(function, size, parameters[0])
+    count, doubt = _residuals(function, size, parameters[0], left)
     cost = function.meter.gradient_equivalents - before if function is not None else 0.0
     if not doubt:
         reason = f"{count} residuals for {size} float64 parameters, their Jacobian made point by point"
@@ -100,7 +110,7 @@ def _no_dense_matrix(parameters: Sequence[Tensor]) -> str:
     return ""
 
 
-def _residuals(function: Function | None, size: int, like: Tensor) -> tuple[int, str]:
+def _residuals(function: Function | None, size: int, like: Tensor, left: float) -> tuple[int, str]:
     """The number of residuals, and what speaks against Levenberg-Marquardt; cheap questions come first."""
     if function is None:
         return 0, "only closures are known"
@@ -126,7 +136,20 @@ def _residuals(function: Function | None, size: int, like: Tensor) -> tuple[int,
         return 0, f"no Jacobian can be made ({(str(error).strip().splitlines() or [type(error).__name__])[0]})"
     if mode != PER_POINT:
         return count, f"its Jacobian takes a backward pass for each of its {mode}"
-    return count, ""
+    return count, _too_dear(function, size, count, left)
+
+
+def _too_dear(function: Function, size: int, count: int, left: float) -> str:
+    """Why an iteration costs too much, at the prices that the function itself tells; empty if it does not."""
+    if not isinstance(function, ResidualProducts):
+        return ""
+    jacobian = function.jacobian_price()
+    if jacobian > JACOBIAN:
+        return f"its Jacobian costs {jacobian:.3g} gradient-equivalents, more than {JACOBIAN:g}"
+    price = GRADIENT + jacobian + expected_flops("auto", count, size) / function.flops_per_gradient
+    if price * ITERATIONS > left:
+        return f"an iteration costs {price:.3g} gradient-equivalents, and {left:.4g} are left: not enough for {ITERATIONS}"
+    return ""
 
 
 def _too_large(numbers: float, like: Tensor) -> bool:

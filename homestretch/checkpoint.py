@@ -6,6 +6,7 @@ old file or the new one. It is read with ``weights_only=True``: loading runs no 
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 from pathlib import Path
@@ -25,6 +26,8 @@ PREVIOUS = "checkpoint.previous.pt"
 def save(folder: str | os.PathLike[str], content: dict[str, Any]) -> Path:
     """Write ``content`` (tensors, numbers, strings and containers of them) and the random state into ``folder``.
 
+    Numbers of numpy's, which a learning rate or a budget may have brought along, become Python's: they could not be read again.
+
     Returns:
         The checkpoint's path.
     """
@@ -32,7 +35,7 @@ def save(folder: str | os.PathLike[str], content: dict[str, Any]) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     aside = place.with_suffix(".writing")
     with aside.open("wb") as stream:
-        torch.save({"format": _FORMAT, "version": _VERSION, "random": random_state(), **content}, stream)
+        torch.save({"format": _FORMAT, "version": _VERSION, "random": random_state(), **_without_numpy(content)}, stream)
         stream.flush()
         os.fsync(stream.fileno())
     if place.exists():
@@ -67,12 +70,31 @@ def load(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(f"{place} is damaged or not a checkpoint: {type(error).__name__}{hint}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise CheckpointError(f"{place} was not written by homestretch")
-    if content["version"] != _VERSION:
+    if (version := content.get("version")) != _VERSION:
         raise CheckpointError(
-            f"{place} has format version {content['version']}, this homestretch reads {_VERSION}: go on with the version that "
-            "wrote it, or begin anew in another folder"
+            f"{place} has format version {version}, this homestretch reads {_VERSION}: go on with the version that wrote it, "
+            "or begin anew in another folder"
         )
     return content
+
+
+def _without_numpy(value: Any) -> Any:
+    """``value`` with Python's numbers in place of numpy scalars, at any depth; containers without any are kept as they are."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        pairs = [(_without_numpy(k), _without_numpy(v)) for k, v in value.items()]
+        if all(k is known and v is value[known] for (k, v), known in zip(pairs, value, strict=True)):
+            return value
+        changed = copy.copy(value)  # its kind and what torch keeps on it: the versions of a module's state
+        changed.clear()
+        for k, v in pairs:
+            changed[k] = v
+        return changed
+    if type(value) in (list, tuple):
+        items = [_without_numpy(v) for v in value]
+        return value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
+    return value
 
 
 def random_state() -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from homestretch import plain
 from homestretch.errors import CheckpointError
 
 
@@ -108,6 +109,7 @@ class EventRecord:
 
 Record = EpochRecord | IterationRecord | DecisionRecord | EventRecord
 R = TypeVar("R", EpochRecord, IterationRecord, DecisionRecord, EventRecord)
+_NESTED = ("metrics", "values", "extra")  # numbers by name
 _KINDS: dict[str, type[Record]] = {r.kind: r for r in (EpochRecord, IterationRecord, DecisionRecord, EventRecord)}
 
 
@@ -126,7 +128,12 @@ class History(Sequence[Record]):
             self._path.write_text("")
 
     def append(self, record: Record) -> None:
-        """Add a record, and a line to the file if there is one."""
+        """Add a record, its numbers as Python's, and a line to the file if there is one.
+
+        Raises:
+            TypeError: If a loss, gradient norm, metric or other value is not a number.
+        """
+        record = _plain(record)
         self._records.append(record)
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as stream:
@@ -149,10 +156,22 @@ class History(Sequence[Record]):
         raise LookupError(f"the history holds no {kind.kind} record")
 
     def rewind(self, count: int) -> None:
-        """Keep the first ``count`` records: a resumed run forgets what came after its checkpoint."""
+        """Keep the first ``count`` records: a resumed run forgets what came after its checkpoint.
+
+        A file is written aside and put in place whole, so that neither a kill nor a full disk costs what it holds.
+        """
         del self._records[count:]
-        if self._path is not None:
-            self._path.write_text("".join(to_line(r) + "\n" for r in self._records), encoding="utf-8")
+        if self._path is None:
+            return
+        text = "".join(to_line(r) + "\n" for r in self._records)
+        if self._path.exists() and self._path.read_bytes() == text.encode():
+            return
+        aside = self._path.with_name(f"{self._path.name}.writing")
+        with aside.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(aside, self._path)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -200,10 +219,11 @@ class History(Sequence[Record]):
         return [_flat(record) for record in self.of(kind)]
 
     def to_parquet(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write one Parquet file a record type into ``folder`` and return their paths."""
+        """Write one Parquet file a record type into ``folder``, which is made if need be, and return their paths."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        Path(folder).mkdir(parents=True, exist_ok=True)
         written = []
         for name, kind in _KINDS.items():
             rows = self.rows(kind)  # type: ignore[type-var]
@@ -216,6 +236,15 @@ class History(Sequence[Record]):
         return written
 
 
+def _plain(record: Record) -> Record:
+    """The record with Python's numbers in place of what others measured."""
+    given = vars(record)
+    found: dict[str, Any] = {k: plain.numbers(k, given[k]) for k in _NESTED if k in given}
+    found |= {k: plain.number(k, given[k]) for k in ("loss", "gradient_norm") if k in given}
+    changes = {name: value for name, value in found.items() if value is not given[name]}
+    return replace(record, **changes) if changes else record
+
+
 def to_line(record: Record) -> str:
     """A record as one line of JSON; numbers that are not finite are written as JSON5 does (NaN, Infinity)."""
     return json.dumps({"kind": record.kind, **asdict(record)})
@@ -223,7 +252,7 @@ def to_line(record: Record) -> str:
 
 def _flat(record: Record) -> dict[str, Any]:
     row = asdict(record)
-    for nested in ("metrics", "values", "extra"):
+    for nested in _NESTED:
         for key, value in row.pop(nested, {}).items():
             row[f"{nested}.{key}" if key in row else key] = value
     return row

@@ -67,7 +67,7 @@ class Promotion:
             check: Evaluate the loss once (a forward pass, which is counted), to see that nothing in it has the old dtype.
 
         Raises:
-            UnsupportedError: As :func:`promote`; everything is then as it was.
+            UnsupportedError: As :func:`promote`; everything is then as it was, as after an error of the loss's own.
         """
         if self.active:
             return f"already in {_name(self._dtype)}"
@@ -111,22 +111,24 @@ class Promotion:
 
     def _cast_data(self) -> None:
         if isinstance(self._objective, LeastSquares):
-            self._objective.cast_points(self._dtype)
+            self._objective.lengthen_points(self._dtype)
         else:
             self._batches = self._objective.batches
             self._objective.batches = CastBatches(self._batches, self._dtype)
 
     def _cast_data_back(self) -> None:
         if isinstance(self._objective, LeastSquares):
-            self._objective.cast_points(self._objective.parameters[0].dtype)  # those drawn in the meantime, too
+            self._objective.shorten_points()
         elif self._batches is not None:
             self._objective.batches = self._batches
 
     def _check(self) -> None:
         try:
             self._objective.loss()
-        except RuntimeError as error:
+        except BaseException as error:  # an interruption must not leave a model in another dtype either
             self.undo()
+            if not isinstance(error, RuntimeError):
+                raise
             reason = str(error).strip().splitlines()[0]
             raise UnsupportedError(
                 f"the loss cannot be evaluated in {_name(self._dtype)}: {reason}. Constants inside it must follow the "

@@ -199,7 +199,10 @@ class Run:
             step_schedule(self.scheduler, record.loss)
 
     def _allow(self) -> None:
-        """Let the convex phase spend what is left of the budget; whatever it needs where only epochs are planned."""
+        """Let the convex phase spend what is left of the budget; whatever its iterations need where only epochs are given.
+
+        A run of so many epochs makes them all, so that one that is gone on with for more is the run left alone, bit for bit.
+        """
         if self.optimizer.phase == "second":
             budget = math.inf if self.budget is None else self._to_spend()
             self.optimizer.second.allow(max(budget - self.optimizer.spent, 0.0))

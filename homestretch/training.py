@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from homestretch import checkpoint
+from homestretch import arguments, checkpoint, plain
 from homestretch.errors import CheckpointError
 from homestretch.objective import AnyObjective, LeastSquares, Objective
 from homestretch.objective.batch_loss import Loss
@@ -65,13 +65,16 @@ def fit(
         loss: ``loss(outputs, targets)``, the mean over the batch; or a :class:`~homestretch.objective.LeastSquares` over
             ``model``, whose residuals are one batch.
         data: A pair of tensors, a map-style ``Dataset`` or a ``DataLoader``; nothing beside a ``LeastSquares``.
-        epochs: Epochs to make; after the swap one epoch is one iteration.
+        epochs: Epochs to make; after the swap one epoch is one iteration, which may cost several gradient-equivalents. Without
+            ``budget`` the rules plan with as many gradient-equivalents as epochs, but the run may cost more.
         budget: Cost to spend, in gradient-equivalents. At least one of ``epochs`` and ``budget`` must be given.
         first: ``first(parameters) -> Optimizer``; Adam with learning rate 1e-3 by default.
         schedule: ``schedule(optimizer) -> LRScheduler``, stepped after each epoch of the first phase.
-        second: ``"auto"``, ``second(parameters) -> Descent``, or ``None`` for the first phase alone.
+        second: ``"auto"``, ``second(parameters) -> Descent``, or ``None`` for the first phase alone, whatever the rule. A run
+            that was refused at the swap can be gone on with by ``resume`` and ``None``.
         validation: Data like ``data``, evaluated after each epoch (not counted as cost).
-        metrics: Name to ``metric(outputs, targets)``, a mean over the batch; evaluated on the validation data.
+        metrics: Name to ``metric(outputs, targets)``, a mean over the batch; evaluated on the validation data. ``"loss"`` is
+            taken, by the loss.
         batch_size: Samples in a mini-batch; 512 by default, or the loader's.
         micro_batch: Samples in one piece of a full pass.
         mode: What batch norm does in full passes, ``"eval"`` or ``"train"``; see :class:`~homestretch.objective.Objective`.
@@ -86,11 +89,14 @@ def fit(
         options: Passed to :class:`~homestretch.two_phase.TwoPhase`: ``rule``, ``resort``, ``gradient_norm``, ...
 
     Raises:
-        TypeError: If ``first`` is an optimizer and not what makes one.
+        TypeError: If an argument is of the wrong type, ``first`` an optimizer and not what makes one, for instance.
         ValueError: If neither ``epochs`` nor ``budget`` is given, or an argument is out of range.
         CheckpointError: If ``resume`` finds no checkpoint, or a damaged or foreign one; or ``out`` holds one without it.
     """
-    _check_ends(epochs, budget)
+    epochs, budget = _ends(epochs, budget)
+    callbacks = arguments.functions("callbacks", callbacks)
+    save_every, seed = arguments.at_least("save_every", save_every, 0.0), arguments.integer("seed", seed)
+    _check_metrics(metrics)
     if resume and out is None:
         raise ValueError("resume needs out, the folder with the checkpoint")
     if out is not None and not resume and checkpoint.present(out):
@@ -98,8 +104,6 @@ def fit(
             f"out: {out} holds the checkpoint of a run, which would be lost: go on with it by resume=True, give another "
             "folder, or delete it"
         )
-    if not save_every >= 0.0:
-        raise ValueError(f"save_every must not be negative, got {save_every}")
     if isinstance(loss, LeastSquares):
         _check_least_squares(loss, model, data, validation)
         objective: AnyObjective = loss
@@ -118,11 +122,13 @@ def fit(
         objective,
         first=first_optimizer,
         second=second,
-        budget=budget if budget is not None else float(epochs or 0),
+        budget=budget,
         metrics=_on_validation(objective, loss, validation, metrics),
         **options,
     )
-    scheduler = schedule(first_optimizer) if schedule is not None else None
+    if budget is None and epochs is not None:
+        optimizer.plan(float(epochs))
+    scheduler = _schedule(schedule, first_optimizer)
     run = Run(model, optimizer, scheduler, out, epochs, budget, callbacks, save_every)
     if resume:
         run.resume()
@@ -131,12 +137,39 @@ def fit(
     return run.go()
 
 
-def _check_ends(epochs: int | None, budget: float | None) -> None:
-    """Refuse a run without an end, or with one before its start."""
+def _ends(epochs: int | None, budget: float | None) -> tuple[int | None, float | None]:
+    """The ends of a run as numbers of Python's; a run without an end is refused, or with one before its start."""
     if epochs is None and budget is None:
         raise ValueError("give epochs, budget or both: fit() must know when to end")
-    if (epochs is not None and epochs < 1) or (budget is not None and not budget > 0.0):
-        raise ValueError(f"epochs and budget must be positive, got epochs={epochs}, budget={budget}")
+    return (
+        None if epochs is None else arguments.count("epochs", epochs),
+        None if budget is None else float(arguments.positive("budget", budget)),
+    )
+
+
+def _check_metrics(metrics: Any) -> None:
+    """Refuse metrics that could not be called, or would hide the loss."""
+    if metrics is None:
+        return
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"metrics must map names to functions, got {type(metrics).__name__}: give {{'accuracy': accuracy}}")
+    arguments.functions("metrics", list(metrics.values()))
+    if "loss" in metrics:
+        raise ValueError("metrics: the name 'loss' is taken, by the loss over the validation data: give another")
+
+
+def _schedule(schedule: Any, first: Optimizer) -> Any:
+    """The learning-rate schedule that a user's function makes; ``None`` without one."""
+    if schedule is None:
+        return None
+    if not callable(schedule):
+        raise TypeError(
+            f"schedule must be a function that makes a schedule, such as lambda o: StepLR(o, 30), got {type(schedule).__name__}"
+        )
+    made = schedule(first)
+    if not callable(getattr(made, "step", None)):
+        raise TypeError(f"schedule must return a learning-rate schedule, got {type(made).__name__}")
+    return made
 
 
 def evaluate(model: nn.Module, loss: Loss, data: Any, metrics: Mapping[str, Metric] | None = None) -> dict[str, float]:
@@ -155,7 +188,7 @@ def evaluate(model: nn.Module, loss: Loss, data: Any, metrics: Mapping[str, Metr
             inputs, targets = cast_floats(batch, torch.float64) if double else batch
             outputs = passes.without_graph(lambda: model(inputs).detach())  # noqa: B023 - called at once
             for name, function in functions.items():
-                totals[name] += float(function(outputs, targets)) * count / len(batches)
+                totals[name] += plain.number(f"metrics[{name!r}]", function(outputs, targets)) * count / len(batches)
     return totals
 
 

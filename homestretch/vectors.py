@@ -95,13 +95,16 @@ def norm(a: Sequence[Tensor], groups: Sequence[dist.ProcessGroup] = ()) -> float
 
 
 def max_abs(a: Sequence[Tensor], groups: Sequence[dist.ProcessGroup] = ()) -> float:
-    """Largest absolute entry, over all tensors and ranks."""
-    largest = max((float(t.abs().max()) for t in a if t.numel()), default=0.0)
+    """Largest absolute entry, over all tensors and ranks; NaN if one is."""
+    found = [float(t.abs().max()) for t in a if t.numel()]
+    # Neither Python's max nor a reduction over ranks lets NaN win, so whether there is one goes beside the largest.
+    largest = max((v for v in found if not math.isnan(v)), default=0.0)
+    unknown = any(math.isnan(v) for v in found)
     for group in groups:
-        buffer = torch.tensor([largest], dtype=torch.float64).to(_communication_device(group, a))
+        buffer = torch.tensor([largest, unknown], dtype=torch.float64).to(_communication_device(group, a))
         dist.all_reduce(buffer, op=dist.ReduceOp.MAX, group=group)
-        largest = float(buffer)
-    return largest
+        largest, unknown = buffer.tolist()
+    return math.nan if unknown else largest
 
 
 def clone(a: Sequence[Tensor]) -> Vector:

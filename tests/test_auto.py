@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 
 import pytest
@@ -47,6 +48,15 @@ CASES = {
         "SelfScaledBroyden",
         "backward pass for each of its columns",
     ),
+    "many residuals a point": (
+        lambda: LeastSquares(
+            lambda model, points: model(points) * torch.arange(1.0, 13.0) - 1.0,
+            network(),
+            torch.linspace(-1, 1, 40, dtype=torch.float64).unsqueeze(1),
+        ),
+        "SelfScaledBroyden",
+        "its Jacobian costs 12.3 gradient-equivalents, more than 8",
+    ),
     "float32": (
         lambda: squares(network(dtype=torch.float32), 40),
         "SelfScaledBroyden",
@@ -81,6 +91,16 @@ def test_what_is_not_needed_is_not_asked() -> None:
     assert costs["float32"] == costs["data set"] == costs["many for a matrix"] == costs["many for a Jacobian"] == 0.0
     assert costs["too few residuals"] == pytest.approx(1 / 3)
     assert 1.0 < costs["surplus"] < 3.0
+
+
+@pytest.mark.parametrize(
+    ("left", "name"), [(math.inf, "LevenbergMarquardt"), (4000.0, "LevenbergMarquardt"), (50.0, "SelfScaledBroyden")]
+)
+def test_the_budget_pays_for_some_iterations(left: float, name: str) -> None:
+    function = squares(network(), 40)
+    choice = choose(function.parameters, function, left)
+    assert choice.name == name
+    assert ("not enough for 20" in choice.reason) == (name == "SelfScaledBroyden")
 
 
 def _asked(make) -> tuple[list[Tensor], object]:

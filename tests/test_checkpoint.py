@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pickle
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from homestretch import checkpoint
 from homestretch.errors import CheckpointError
@@ -71,3 +73,16 @@ def test_a_failed_write_leaves_the_old_one(tmp_path, monkeypatch):
         checkpoint.save(tmp_path, {"a": 2})
     monkeypatch.undo()
     assert checkpoint.load(tmp_path)["a"] == 1
+
+
+def test_numbers_of_numpy_are_read_as_pythons(tmp_path):
+    layer = nn.BatchNorm1d(2).state_dict()
+    content = {"lr": np.float64(0.1), "deep": [{"n": np.int64(3)}, (np.bool_(True), "x")], "steps": Counter([np.int64(2)])}
+    checkpoint.save(tmp_path, {**content, "model": layer})
+    read = checkpoint.load(tmp_path)
+    assert read["lr"] == 0.1
+    assert read["deep"] == [{"n": 3}, (True, "x")]
+    assert read["steps"] == Counter([2])
+    assert [type(n) for n in (read["lr"], read["deep"][0]["n"], read["deep"][1][0])] == [float, int, bool]
+    assert isinstance(content["lr"], np.float64)  # what was given is left alone
+    assert read["model"]._metadata == layer._metadata

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,6 +150,36 @@ def test_parquet_holds_the_rows(tmp_path):
     assert [row["accuracy"] for row in epochs] == [None, 1.0]
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64, torch.tensor])
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_numbers_of_numpy_and_torch_are_recorded_as_pythons(tmp_path, kind, on_disk):
+    history = History(tmp_path / "record.jsonl" if on_disk else None)
+    history.append(epoch(loss=kind(0.25), metrics={"accuracy": kind(0.5), "samples": 3}))
+    history.append(iteration(extra={"radius": kind(2.0)}))
+    history.append(EventRecord(epoch=1, name="swap", message="because", values={"exact_loss": kind(1.0)}))
+    assert history[0] == epoch(loss=0.25, metrics={"accuracy": 0.5, "samples": 3})
+    assert history[1].extra == {"radius": 2.0}
+    assert {type(v) for v in (history[0].loss, *history[0].metrics.values(), *history[2].values.values())} == {float, int}
+    if on_disk:
+        assert list(History.read(tmp_path / "record.jsonl")) == list(history)
+    assert history.to_parquet(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["high", None, torch.zeros(2)])
+def test_what_is_no_number_is_refused_before_it_is_recorded(tmp_path, value):
+    history = History(tmp_path / "record.jsonl")
+    with pytest.raises(TypeError, match=r"metrics\['accuracy'\] must be a number, got (str|NoneType|Tensor)"):
+        history.append(epoch(metrics={"accuracy": value}))
+    assert len(history) == len(History.read(tmp_path / "record.jsonl")) == 0
+
+
+def test_parquet_makes_its_folder(tmp_path):
+    history = History()
+    history.append(epoch())
+    assert history.to_parquet(tmp_path / "a" / "b") == [tmp_path / "a" / "b" / "epoch.parquet"]
+    assert pq.read_table(tmp_path / "a" / "b" / "epoch.parquet").num_rows == 1
+
+
 def test_parquet_of_nothing_is_nothing(tmp_path):
     assert History().to_parquet(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
@@ -159,3 +192,22 @@ def test_a_metric_never_hides_a_column_of_the_record():
     assert row["loss"] == 0.5
     assert row["metrics.loss"] == 7.0
     assert row["accuracy"] == 0.5
+
+
+def test_a_record_that_cannot_be_written_anew_is_left_as_it_is(tmp_path, monkeypatch):
+    history = History(tmp_path / "record.jsonl")
+    for epoch in range(3):
+        history.append(EventRecord(epoch=epoch, name="stop", message=""))
+    known = (tmp_path / "record.jsonl").read_text()
+
+    def full(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    History.read(tmp_path / "record.jsonl").continue_at(tmp_path / "record.jsonl")  # nothing is cut, nothing written
+    with pytest.raises(OSError, match="disk full"):
+        history.rewind(1)
+    assert (tmp_path / "record.jsonl").read_text() == known
+    monkeypatch.undo()
+    history.rewind(1)
+    assert len(History.read(tmp_path / "record.jsonl")) == 1

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import mse_loss
-from torch.optim import Adam
+from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau, StepLR
 
 from homestretch import (
@@ -19,15 +20,17 @@ from homestretch import (
     ConjugateGradient,
     LeastSquares,
     LevenbergMarquardt,
-    Never,
+    NewtonCG,
     NoResort,
+    Plateau,
     Race,
     checkpoint,
     evaluate,
     fit,
 )
-from homestretch.errors import CheckpointError
+from homestretch.errors import CheckpointError, NondeterministicLossError
 from homestretch.history import EpochRecord, EventRecord, History
+from homestretch.swap import Custom
 
 
 def network():
@@ -232,7 +235,7 @@ def test_the_checkpoint_of_another_run_is_refused_by_name(tmp_path, change):
     model = nn.Linear(3, 2).double() if change == "model" else network()
     options = settings()
     if change == "rule":
-        options["rule"] = Never()
+        options["rule"] = Plateau()
     elif change == "schedule":
         options["schedule"] = lambda o: StepLR(o, 1)
     elif change == "first":
@@ -248,7 +251,11 @@ def test_nothing_to_resume(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({}, "epochs, budget or both"), ({"epochs": 0}, "positive"), ({"epochs": 1, "resume": True}, "resume needs out")],
+    [
+        ({}, "epochs, budget or both"),
+        ({"epochs": 0}, "epochs must be a whole number, 1 or more"),
+        ({"epochs": 1, "resume": True}, "resume needs out"),
+    ],
 )
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
@@ -396,11 +403,25 @@ def test_a_model_of_several_dtypes_is_validated():
     [
         ({"metrics": {"a": mse_loss}}, ValueError, "metrics are evaluated on validation data"),
         ({"first": Adam([nn.Parameter(torch.ones(1))])}, TypeError, "first must be a function that makes an optimizer"),
+        ({"callbacks": print}, TypeError, "callbacks must be a list of functions, got builtin_function_or_method"),
+        ({"callbacks": [3]}, TypeError, "callbacks must hold functions alone, got 3"),
+        ({"epochs": "3"}, ValueError, "epochs must be a whole number, 1 or more, got '3'"),
+        ({"epochs": 2.5}, ValueError, "epochs must be a whole number"),
+        ({"budget": "3"}, TypeError, r"budget must be a number, got '3' \(str\)"),
+        ({"budget": float("inf")}, ValueError, "budget must be a finite number above 0"),
+        ({"seed": "a"}, TypeError, "seed must be a whole number, got 'a'"),
+        ({"save_every": "a"}, TypeError, "save_every must be a number"),
+        ({"schedule": StepLR(Adam([nn.Parameter(torch.ones(1))]), 1)}, TypeError, "schedule must be a function .*, got StepLR"),
+        ({"schedule": lambda o: None}, TypeError, "schedule must return a learning-rate schedule, got NoneType"),
+        ({"metrics": [mse_loss], "validation": data()}, TypeError, "metrics must map names to functions, got list"),
+        ({"metrics": {"a": 3}, "validation": data()}, TypeError, "metrics must hold functions alone, got 3"),
+        ({"metrics": {"loss": mse_loss}, "validation": data()}, ValueError, "metrics: the name 'loss' is taken"),
+        ({"metrics": {"a": lambda o, t: None}, "validation": data()}, TypeError, r"metrics\['a'\] must be a number, got None"),
     ],
 )
 def test_what_would_be_ignored_or_fail_is_refused(options, error, message):
     with pytest.raises(error, match=message):
-        fit(network(), mse_loss, data(), epochs=3, **options)
+        fit(network(), mse_loss, data(), **{"epochs": 3, **options})
 
 
 def test_levenberg_marquardt_resumes_bit_for_bit(tmp_path):
@@ -418,3 +439,62 @@ def test_levenberg_marquardt_resumes_bit_for_bit(tmp_path):
     result = fit(*problem(), epochs=9, out=tmp_path / "stopped", resume=True, **options)
     assert losses_of(result) == losses_of(reference)
     assert result.gradient_equivalents == reference.gradient_equivalents
+
+
+def test_epochs_are_all_made_whatever_they_cost():
+    """They are the budget that rules plan with, and no bound: a run gone on with for more is the run left alone."""
+    result = fit(network(), mse_loss, data(), epochs=10, **settings(second=NewtonCG))
+    assert (result.epochs, result.optimizer.budget, result.optimizer.planned) == (10, 10.0, True)
+    assert result.gradient_equivalents > 15.0
+
+
+def test_the_end_of_the_budget_is_no_place_to_swap():
+    result = fit(network(), mse_loss, data(), budget=4, **settings())
+    assert result.swap_epoch is None
+    assert result.gradient_equivalents == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64])
+def test_numbers_of_numpy_in_the_settings_can_be_gone_on_with(tmp_path, kind):
+    def go(epochs, resume):
+        first = lambda p: Adam(p, lr=np.float64(1e-3))  # noqa: E731
+        rule = Custom(lambda seen: seen[-1].epoch >= 4, "mine")
+        options = settings(first=first, rule=rule, schedule=lambda o: CosineAnnealingLR(o, 20, eta_min=np.float64(1e-5)))
+        return fit(network(), mse_loss, data(), epochs=kind(epochs), budget=kind(99), out=tmp_path, resume=resume, **options)
+
+    go(3, resume=False)
+    go(6, resume=True)
+    assert go(8, resume=True).epochs == 8
+
+
+class Noisy(nn.Module):
+    """Draws random numbers in every pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x):
+        return nn.functional.dropout(self.inner(x), 0.2, training=True)
+
+
+def test_a_run_refused_at_the_swap_goes_on_without_one(tmp_path):
+    with pytest.raises(NondeterministicLossError):
+        fit(Noisy(), mse_loss, data(), epochs=8, out=tmp_path, **settings())
+    rest = {"batch_size": 16, "resort": NoResort(), "seed": 3, "second": None}
+    result = fit(Noisy(), mse_loss, data(), epochs=8, out=tmp_path, resume=True, **rest)
+    assert (result.epochs, result.swap_epoch) == (8, None)
+    assert [r.epoch for r in result.history.of(EpochRecord)] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"first": lambda p: SGD(p, lr=0.1)}, "Adam as first.*is SGD"),
+        ({"second": ConjugateGradient}, "lbfgs.*conjugate-gradient"),
+    ],
+)
+def test_another_optimizer_is_refused_by_both_names(tmp_path, change, names):
+    fit(network(), mse_loss, data(), epochs=6, out=tmp_path, **settings())
+    with pytest.raises(CheckpointError, match=names):
+        fit(network(), mse_loss, data(), epochs=8, out=tmp_path, resume=True, **settings(**change))

@@ -81,6 +81,28 @@ def test_the_chunked_sum_is_as_good_as_float64(size):
     assert float(vectors._chunked_dot(ones, ones)) == size
 
 
+@pytest.mark.parametrize("place", range(3))
+def test_the_largest_entry_is_nan_wherever_one_is(place):
+    a = [torch.ones(2), torch.full((2, 2), math.inf), torch.tensor(3.0)]
+    assert vectors.max_abs(a) == math.inf
+    a[place].view(-1)[0] = math.nan
+    assert math.isnan(vectors.max_abs(a))
+
+
+@pytest.mark.parametrize(("here", "there"), [(1.0, 2.0), (2.0, 1.0), (math.nan, 1.0), (1.0, math.nan)])
+def test_the_largest_entry_over_ranks(monkeypatch, here, there):
+    """The other rank is played by a reduction that loses NaN, as that of gloo may."""
+
+    def reduce(buffer, op, group):
+        other = torch.tensor([0.0, 1.0] if math.isnan(there) else [there, 0.0], dtype=torch.float64)
+        torch.fmax(buffer, other, out=buffer)
+
+    monkeypatch.setattr(vectors.dist, "all_reduce", reduce)
+    monkeypatch.setattr(vectors.dist, "get_backend", lambda group: "gloo")
+    found = vectors.max_abs([torch.tensor([here])], groups=[object()])
+    assert found == pytest.approx(math.nan if math.isnan(here + there) else 2.0, nan_ok=True)
+
+
 def test_the_empty_vector():
     assert vectors.norm([]) == 0.0
     assert vectors.max_abs([]) == 0.0

@@ -28,7 +28,9 @@ from homestretch import (
 from homestretch.errors import HomestretchError
 from homestretch.two_phase.hand_over import SecondPhase
 
-ENGINE = ("descent", "directions", "searches", "objective", "auto.py", "line.py", "preconditioners.py", "vectors.py")
+_FILES = ("auto.py", "blocks.py", "cost.py", "line.py", "memory.py", "moments.py", "preconditioners.py", "vectors.py")
+ENGINE = ("descent", "directions", "searches", "objective", "two_phase/hand_over.py", *_FILES)
+"""What of the package decides how a run goes."""
 UPDATE_FLOPS = 12.0
 """Floating-point operations of a dense quasi-Newton iteration over n^2: six products or updates of an n x n matrix."""
 

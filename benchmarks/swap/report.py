@@ -12,6 +12,7 @@ from benchmarks.functions_report import markdown_table
 from benchmarks.results_io import ROOT, read_table
 from benchmarks.swap.cells import cells_of
 from benchmarks.swap.plot import draw
+from homestretch.paper.data import SET_NAMES as IMAGE_SETS
 
 DOCS = ROOT.parent / "docs" / "benchmarks"
 Row = Mapping[str, str]
@@ -32,24 +33,39 @@ only afterwards, so a regret of zero is not to be had for sure by anyone.
 
 **Read with care.** {scale_note}
 Losses are those of training, not of validation. {seeds} The settings of the default rule and of the resort were
-chosen on small networks over the digits and on transformers over other parts of MNIST and CIFAR-10, after an earlier resort had
-failed on the 1,000 images below: gains there are weak evidence for them. Which of the fixed swaps is best is
-partly luck where the convex phase ends far from a minimum: look at how the fixed swaps differ among themselves before reading
-anything into a regret. The guide is [when to swap, and when not to](../when-to-swap.md).
+chosen on small networks over the digits and on transformers over {images}.
+Which of the fixed swaps is best is partly luck where the convex phase ends far from a minimum: look at how the fixed swaps
+differ among themselves before reading anything into a regret. The guide is [when to swap, and when not to](../when-to-swap.md).
 
 Made by `make bench-swap{scale_option}` and `python -m benchmarks.bench_swap --scale {scale} --report` from
 `benchmarks/results/{table}`. {codes}{environment}
 """
 SCALE_NOTES = {
-    "full": "This is the full size.",
-    "tenth": "This is the tenth size: the first 6,000 and 5,000 images and 300 epochs.",
+    "full": "This is the full size. [The small size](swap.md) has a page of its own.",
+    "tenth": (
+        "This is the tenth size: the first 6,000 and 5,000 images and 300 epochs. [The small size](swap.md) has a page of its "
+        "own."
+    ),
     "small": (
         "This is the small size, not the one that the targets are stated for: curve fits, one physics-informed network, the "
         "smallest transformer on the embedded digits and on 1,000 images of MNIST, short budgets, mini-batches of 128. "
-        "The same command with `SCALE=tenth` or `SCALE=full` runs the larger ones."
+        "The same command with `SCALE=tenth` or `SCALE=full` runs the larger ones; [the tenth size](swap-tenth.md) has a page "
+        "of its own."
     ),
     "quick": "This is the quick check that the benchmark runs; its figures mean nothing.",
 }
+IMAGES = {
+    "small": (
+        "other parts of MNIST and CIFAR-10, after an earlier resort had failed on the 1,000 images below: gains there are weak "
+        "evidence for them"
+    ),
+    "other": (
+        "parts of MNIST and CIFAR-10, after an earlier resort had failed on the 1,000 images of [the small size](swap.md): "
+        "gains on images are weak evidence for them"
+    ),
+    "none": "parts of MNIST and CIFAR-10, none of which is here",
+}
+"""On which images the default's settings were chosen, by what images a page is about."""
 
 
 def methods_of(rows: Iterable[Row]) -> list[str]:
@@ -160,6 +176,20 @@ def _codes(rows: Sequence[Row]) -> str:
     return f"Its rows were made by {len(versions)} versions of the code (column `code`). " if len(versions) > 1 else ""
 
 
+def images_note(rows: Sequence[Row], scale: str) -> str:
+    """On which images the default's settings were chosen, and what that means for those in the rows."""
+    if all(row["problem"].split("/")[0] not in IMAGE_SETS for row in rows):
+        return IMAGES["none"]
+    return IMAGES["small" if scale == "small" else "other"]
+
+
+def seeds_note(rows: Sequence[Row]) -> str:
+    """A sentence on how many seeds the problems have."""
+    counts = [len({row["seed"] for row in rows if row["problem"] == p}) for p in {row["problem"] for row in rows}]
+    low, high = min(counts), max(counts)
+    return f"Seeds a problem: {low if low == high else f'{low} to {high}'}."
+
+
 def seconds(rows: Sequence[Row]) -> str:
     """Wall time of the runs together."""
     return f"{math.fsum(float(row['seconds']) for row in rows):.0f}"
@@ -171,12 +201,12 @@ def write_report(table: Path, folder: Path = DOCS) -> None:
     known = json.loads(table.with_suffix(".env.json").read_text())
     versions = ", ".join(f"{name} {version}" for name, version in known["versions"].items())
     name = "swap" if known["scale"] == "small" else f"swap-{known['scale']}"
-    seeds = sorted({len({row["seed"] for row in rows if row["problem"] == p}) for p in {row["problem"] for row in rows}})
     introduction = INTRODUCTION.format(
         scale=known["scale"],
         scale_note=SCALE_NOTES[known["scale"]] + left_out(rows, known["scale"]),
         scale_option="" if known["scale"] == "small" else f" SCALE={known['scale']}",
-        seeds=f"Seeds a problem: {', '.join(map(str, seeds))}.",
+        seeds=seeds_note(rows),
+        images=images_note(rows, known["scale"]),
         table=table.name,
         codes=_codes(rows),
         environment=f"Processor: {known['processor']}, {known['threads']} thread; Python {known['python']}; {versions}; "

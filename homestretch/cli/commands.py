@@ -12,7 +12,7 @@ from rich.console import Console
 
 from homestretch import report
 from homestretch.cli import experiment, folder, paper
-from homestretch.cli.flags import Compare, Demo, Paper, Plot, Resume, Run, recipes_of
+from homestretch.cli.flags import Compare, Demo, Paper, Plot, Resume, Run, check_effects, recipes_of
 from homestretch.cli.progress import Live
 from homestretch.errors import CheckpointError
 from homestretch.history import History
@@ -33,6 +33,8 @@ def dispatch(command: object) -> None:
 @dispatch.register
 def _(command: Run) -> None:
     plan = Plan(command.problem, command.method.recipe(), command.budget)
+    check_effects(command.problem)
+    folder.check_out(command.out)
     if folder.holds_comparison(command.out):
         raise ValueError(
             f"{command.out} holds several runs and their {folder.SUMMARY}, which would be lost: give another --out"
@@ -58,6 +60,7 @@ def _(command: Resume) -> None:
 @dispatch.register
 def _(command: Compare) -> None:
     plans = {name: Plan(command.problem, recipe, command.budget) for name, recipe in recipes_of(command.recipes).items()}
+    check_effects(command.problem)
     states = _states(plans, command.out, command.overwrite)
     if foreign := [name for name, state in states.items() if state == "other"]:
         raise ValueError(
@@ -70,6 +73,8 @@ def _(command: Compare) -> None:
 @dispatch.register
 def _(command: Demo) -> None:
     plans = {shown: Plan(demo_problem(command.seed), RECIPES[name], command.budget) for shown, name in _DEMO.items()}
+    for plan in plans.values():
+        experiment.check_plan(plan)
     states = _states(plans, command.out, command.overwrite)
     console = Console()
     console.print(
@@ -119,9 +124,10 @@ def _states(plans: dict[str, Plan], out: Path, overwrite: bool) -> dict[str, fol
     """How far each run is; as if new where it is to be overwritten.
 
     Raises:
-        ValueError: If ``out`` is the folder of a single run, whose summary would be lost; overwriting is meant for the runs
-            below it.
+        ValueError: If ``out`` can be no folder, or is that of a single run, whose summary would be lost; overwriting is meant
+            for the runs below it.
     """
+    folder.check_out(out)
     if folder.holds_run(out):
         raise ValueError(
             f"{out} holds a single run already: go on with it by `homestretch resume {out}`, or give another --out"

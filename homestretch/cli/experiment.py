@@ -30,7 +30,7 @@ def run(plan: Plan, out: Path, name: str, *, callbacks: Sequence[Callback] = (),
     Returns:
         The outcome, and why the run ended.
     """
-    _check(plan)
+    check_plan(plan)
     task = load_task(plan.problem)
     if not resume:
         begin(out, plan)
@@ -64,11 +64,15 @@ def draw(history: History, folder: Path, title: str = "") -> list[Path]:
     return [path for name, drawing in drawings.items() for path in report.save(drawing, folder / FIGURES, name)]
 
 
-def _check(plan: Plan) -> None:
-    """Refuse at the door what would only show after the data are loaded, or take an old run along."""
+def check_plan(plan: Plan) -> None:
+    """Refuse at the door what would only show after the data are loaded, or take an old run along.
+
+    Raises:
+        ValueError: With the flag to change.
+    """
     if not (plan.budget > 0.0 and math.isfinite(plan.budget)):
-        raise ValueError(f"budget must be a positive number of gradient-equivalents, got {plan.budget}")
+        raise ValueError(f"--budget must be a positive number of gradient-equivalents, got {plan.budget}: give 100, say")
     if not (plan.recipe.learning_rate > 0.0 and math.isfinite(plan.recipe.learning_rate)):
-        raise ValueError(f"learning-rate must be positive, got {plan.recipe.learning_rate}")
+        raise ValueError(f"--learning-rate must be positive and finite, got {plan.recipe.learning_rate}: give 1e-3, say")
     check(plan.problem)
     methods.check(plan.recipe)

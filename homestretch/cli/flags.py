@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from homestretch.cli.paper_flags import Figures, Models, Report, Table
+from homestretch.cli.paper_flags import Figures, Models, Report, Table, check_data_dir
 from homestretch.paper.settings import RECIPES, Named, Phases, Problem, Recipe
 
 
@@ -25,19 +25,21 @@ class Method(Phases):
         """The recipe that the flags come to.
 
         Raises:
-            ValueError: If ``swap_at`` is given and would have no effect, or is missing.
+            ValueError: If ``swap_at`` or ``resort`` is given and would have no effect, or ``swap_at`` is missing.
         """
         rule, second, given = self.rule, self.second, self.swap_at is not None
         if given and rule not in ("epoch", "share"):
             raise ValueError(
-                f"swap-at goes with --rule epoch or share only, got --rule {rule}: leave it out, or give one of them"
+                f"--swap-at goes with --rule epoch or share only, got --rule {rule}: leave it out, or give one of them"
             )
         if second == "none" and (given or rule == "epoch"):
             raise ValueError(
                 f"--rule {rule} with --second none has nothing to swap to: leave it and --swap-at out, or give a method"
             )
         if rule == "epoch" and not given:
-            raise ValueError("swap-at must be given with --rule epoch: the number of epochs after which to swap")
+            raise ValueError("--swap-at must be given with --rule epoch: the number of epochs after which to swap")
+        if second == "none" and not self.resort:
+            raise ValueError("--no-resort has no effect with --second none, which never swaps: leave it out, or give a method")
         return Recipe(**{name: value for name, value in asdict(self).items() if value is not None})
 
 
@@ -138,6 +140,20 @@ class Paper:
 
 
 Command = Run | Compare | Resume | Plot | Demo | Paper
+
+
+def check_effects(problem: Problem) -> None:
+    """Refuse what was asked for and would have no effect on a problem.
+
+    Raises:
+        ValueError: With the flag to leave out.
+    """
+    check_data_dir(problem.data_dir, [problem.data])
+    if problem.model == "gpt-char" and problem.outputs != "softmax":
+        raise ValueError(
+            f"--outputs {problem.outputs} has no effect on --model gpt-char, which has the cross-entropy: leave it out, "
+            "or give an image model"
+        )
 
 
 def recipes_of(names: Sequence[Named]) -> dict[str, Recipe]:

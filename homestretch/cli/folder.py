@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
@@ -28,9 +29,29 @@ State = Literal["new", "unfinished", "finished", "other"]
 T = TypeVar("T", Problem, Recipe, Row)
 
 
+def check_out(folder: Path) -> None:
+    """Refuse at the door an ``--out`` that no folder can be made of; nothing is made yet.
+
+    Raises:
+        ValueError: If a file is in the way, or the place may not be written to.
+    """
+    nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
+    if not nearest.is_dir():
+        raise ValueError(f"--out must be a folder, got {folder}, but {nearest} is a file: give another --out")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"--out must be a folder to write to, got {folder}, but {nearest} is protected: give another --out")
+
+
 def begin(folder: Path, plan: Plan) -> None:
-    """Make ``folder`` that of a new run: an earlier run's files go, other files stay."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Make ``folder`` that of a new run: an earlier run's files go, other files stay.
+
+    Raises:
+        ValueError: If there can be no such folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out must be a folder that can be made, got {folder} ({error.strerror}): give another") from error
     for name in _OWN:
         (folder / name).unlink(missing_ok=True)
     for figure in (folder / FIGURES).glob("*.*"):

@@ -9,7 +9,8 @@ from typing import Literal
 
 from rich.console import Console
 
-from homestretch.cli.paper_flags import Figures, Models, Report, Table
+from homestretch.cli.folder import check_out
+from homestretch.cli.paper_flags import Figures, Models, Report, Table, check_data_dir
 from homestretch.errors import CheckpointError, HomestretchError
 from homestretch.history import History
 from homestretch.paper import model_table
@@ -46,6 +47,8 @@ def _(command: Table) -> None:
     todo = cells(command.sets, command.models, command.recipes, command.seeds, command.size)
     accountings: list[Accounting] = ["cost", "printed"] if command.printed else ["cost"]
     failed = []
+    check_data_dir(command.data_dir, command.sets)
+    check_out(out)
     if command.run:
         machine = Machine(command.data_dir, command.device, command.compile, command.micro_batch, command.threads)
         check_cells(todo, machine, out, accountings)
@@ -60,6 +63,7 @@ def _(command: Table) -> None:
 
 @dispatch.register
 def _(command: Figures) -> None:
+    check_out(command.out)
     histories = {}
     if command.results is not None:
         histories = read_histories(command.results) if command.results.is_dir() else read_traces(command.results)
@@ -74,6 +78,7 @@ def _(command: Figures) -> None:
 
 @dispatch.register
 def _(command: Report) -> None:
+    check_out(command.out)
     outcomes = read_table(command.results)
     histories = read_traces(command.results.with_name(f"{command.results.stem}-epochs.parquet"))
     figures = command.out / "figures"
@@ -81,8 +86,15 @@ def _(command: Report) -> None:
         save_figures(figures, histories, data, model)
     pictures = [path.relative_to(command.out).as_posix() for path in sorted(figures.glob("*.png"))]
     place = command.out / "what-we-found.md"
-    place.write_text(page(outcomes, histories, command.results.as_posix(), pictures, command.note), encoding="utf-8")
+    note = _note_beside(command.results) if command.note is None else command.note
+    place.write_text(page(outcomes, histories, command.results.as_posix(), pictures, note), encoding="utf-8")
     _say(f"the page is {place}")
+
+
+def _note_beside(results: Path) -> str:
+    """What is written by hand about how the results were made, in the file NAME.note.md beside them; else nothing."""
+    place = results.with_name(f"{results.stem}.note.md")
+    return place.read_text(encoding="utf-8").strip() if place.exists() else ""
 
 
 def _show(outcomes: Sequence[Outcome], out: Path, form: Literal["table", "markdown", "latex"]) -> None:

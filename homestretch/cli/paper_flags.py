@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from homestretch.paper.settings import Data, Model, Named
 from homestretch.paper.table.cells import PAPER_RECIPES, VISION_MODELS, SizeName
+
+_AT_HAND = ("digits", "python-docs")
+
+
+def check_data_dir(folder: Path | None, sets: Collection[Data]) -> None:
+    """Refuse a folder of image sets where none is read from it.
+
+    Raises:
+        ValueError: If a folder is given and all sets come with what is installed.
+    """
+    if folder is not None and all(name in _AT_HAND for name in sets):
+        raise ValueError(
+            f"--data-dir {folder} has no effect, as {' and '.join(sets)} come with what is installed: leave it out, or name "
+            "a set that is read from there"
+        )
 
 
 @dataclass(frozen=True)
@@ -36,7 +52,7 @@ class Table:
             seconds.
         printed: Measure at equal epochs too, as the paper did: then the runs go on beyond the equal cost.
         workers: Cells at a time, each with `threads` threads.
-        data_dir: Folder of the image sets.
+        data_dir: Folder of the image sets; without it that which HOMESTRETCH_DATA names, or the hub.
         device: Where to train: cpu, cuda, cuda:1, mps.
         compile: Compile the models.
         micro_batch: Samples in one piece of a full pass; 0 takes as many as the device holds.
@@ -89,9 +105,10 @@ class Report:
     Attributes:
         results: The table's Parquet file; its traces are NAME-epochs.parquet beside it.
         out: Folder for the page and its figures.
-        note: A remark on how the runs were made, for the page.
+        note: A paragraph on how the runs were made, for the page; without it that in NAME.note.md beside the results, if
+            there is such a file.
     """
 
     results: Path = Path("benchmarks/results/paper.parquet")
     out: Path = Path("docs/paper")
-    note: str = ""
+    note: str | None = None

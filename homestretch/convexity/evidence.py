@@ -10,7 +10,7 @@ from torch import Tensor
 
 from homestretch import arguments
 from homestretch.convexity.density import SpectralDensity
-from homestretch.convexity.lanczos import Product, ends, random_start, tridiagonalise
+from homestretch.convexity.lanczos import Product, check_filled, ends, random_start, tridiagonalise
 from homestretch.convexity.path import along, secant
 from homestretch.cost import HESSIAN_PRODUCT
 from homestretch.decision import Decision
@@ -77,6 +77,7 @@ def gather(
     """
     if (last_step is None) != (gradient_change is None):
         raise ValueError("give last_step and gradient_change together, or neither")
+    check_filled("gradient", gradient)
     limit = int(arguments.at_least("products", products, 3)) - 1
     found = tridiagonalise(
         product, random_start(gradient, seed), limit, lambda run: run.products >= 2 and ends(run, tolerance).converged

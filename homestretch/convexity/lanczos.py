@@ -85,11 +85,22 @@ class Extremes:
 
 
 def random_start(like: Sequence[Tensor], seed: int) -> Vector:
-    """A Gaussian vector of length 1, shaped as ``like``: drawn on the host, so that every device gets the same."""
+    """A Gaussian vector of length 1, shaped as ``like``: drawn on the host, so that every device gets the same.
+
+    Raises:
+        ValueError: If ``like`` has no entry.
+    """
+    check_filled("like", like)
     generator = torch.Generator().manual_seed(seed)
     start = [torch.randn(t.shape, generator=generator, dtype=torch.float64).to(device=t.device, dtype=t.dtype) for t in like]
     vectors.scale_(start, 1.0 / vectors.norm(start))
     return start
+
+
+def check_filled(name: str, tensors: Sequence[Tensor]) -> None:
+    """Refuse a space without a dimension."""
+    if not tensors or not vectors.size(tensors):
+        raise ValueError(f"{name} is empty: there is no parameter to take a curvature over")
 
 
 def tridiagonalise(
@@ -141,8 +152,7 @@ def extremes(
         tolerance: Both residuals must fall below this share of the largest absolute Ritz value.
         seed: Seed of the start.
     """
-    if not like or not vectors.size(like):
-        raise ValueError("like is empty: there is no parameter to take a curvature over")
+    check_filled("like", like)
 
     def near(found: Tridiagonal) -> bool:
         return found.products >= 2 and ends(found, tolerance).converged

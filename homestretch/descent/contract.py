@@ -84,6 +84,7 @@ class TorchContract(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """The state as torch keeps it, with the gradient at the current point, so that a reload needs no evaluation."""
+        self.scalars["direction"] = self.direction.name
         if self._bound:
             self.direction.flush()
             current = self._watch.gradient()
@@ -103,6 +104,9 @@ class TorchContract(Optimizer):
         groups = state_dict.get("param_groups") or [{}]
         if _SCALARS not in groups[0]:
             raise ValueError("state_dict is not that of a homestretch Descent: was it saved from another optimizer?")
+        saved, own = groups[0][_SCALARS].get("direction"), self.direction.name
+        if saved is not None and saved != own:  # older states do not name it
+            raise ValueError(f"the state was saved by the method {saved}, and this is {own}: load it into what wrote it")
         super().load_state_dict(state_dict)
         self._bound = False
         self._watch.forget()

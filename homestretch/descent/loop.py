@@ -236,6 +236,9 @@ class Descent(CurrentPoint):
             self._back(point)
             if self._stop_if_spent(result, purse):
                 return proposal, step, result.status  # what the direction has learned is not at fault
+            if proposal.unaffordable:
+                self._stop(StopReason.BUDGET)
+                return proposal, step, result.status
             again = self.direction.reject(step, point)
             if not again or number == _MAX_PROPOSALS:
                 self._stop(StopReason.LIMIT if again else from_search(result.status))

@@ -13,7 +13,7 @@ class StopReason(Enum):
     GRADIENT_ZERO = "the gradient is zero: this is a stationary point"
     GRADIENT_SMALL = "the gradient norm fell below the tolerance that was asked for"
     TARGET = "the loss reached the target that was asked for"
-    BUDGET = "the budget of gradient-equivalents is spent"
+    BUDGET = "the budget of gradient-equivalents is spent, or what is left pays for no step of the method"
     SECONDS = "the budget of seconds is spent"
     NO_DECREASE = (
         "no step lowers the loss at this precision, along the method's direction or the steepest descent: the loss is at the "

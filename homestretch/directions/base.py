@@ -59,6 +59,7 @@ class Proposal:
         predicted_decrease: For damped methods, the decrease that the method's model promises at step 1 (positive).
         restart: Why the method started afresh, empty if it did not.
         extra: Numbers for the record: ``beta``, ``damping``, ``radius``, ``inner_iterations``.
+        unaffordable: Whether the budget does not pay for what the method would have proposed, so that this is a last attempt.
     """
 
     vector: Vector
@@ -69,6 +70,7 @@ class Proposal:
     predicted_decrease: float | None = None
     restart: str = ""
     extra: dict[str, float] = field(default_factory=dict)
+    unaffordable: bool = False
 
 
 @dataclass

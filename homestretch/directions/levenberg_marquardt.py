@@ -98,7 +98,8 @@ class LevenbergMarquardtDirection:
         if self._model is None:
             if math.isfinite(point.left) and self._price(point) > point.left - 2.0:  # evaluations that the search may need
                 z = apply(point.inverse_diagonal, point.gradient)
-                return Proposal(vectors.negative(z), initial_step(point, z), restart="the budget allows no Jacobian")
+                restart = "the budget allows no Jacobian"
+                return Proposal(vectors.negative(z), initial_step(point, z), restart=restart, unaffordable=True)
             self._model = self._linearise(point)
         model, scalars = self._model, self._memory.scalars
         scalars["damping"] = damping = model.factor(float(scalars["damping"]))

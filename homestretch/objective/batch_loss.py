@@ -43,8 +43,36 @@ def pair(model: nn.Module, batch: Any) -> tuple[Any, Any]:
         TypeError: If it is none.
     """
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(f"a batch must be a pair (inputs, targets), got {type(batch).__name__}: give `compute` to Objective")
+        raise TypeError(
+            f"a batch must be a pair (inputs, targets), got {_kind(batch)}: give Objective a `compute(model, batch)` that "
+            "returns outputs and targets"
+        )
     return model(batch[0]), batch[1]
+
+
+def one_number(loss: Any) -> Tensor:
+    """What a loss function returned, as a 0-d tensor.
+
+    Raises:
+        TypeError: If it is no tensor.
+        ValueError: If it is more than one number.
+    """
+    if not isinstance(loss, Tensor):
+        raise TypeError(
+            f"loss must return the mean over the batch as a 0-d tensor, got {_kind(loss)}: return the tensor that is to be "
+            "minimised, alone and without float() or .item()"
+        )
+    if loss.numel() != 1:
+        raise ValueError(
+            f"loss must return the mean over the batch as one number, got shape {tuple(loss.shape)}: use reduction='mean'"
+        )
+    return loss.reshape(())
+
+
+def _kind(value: Any) -> str:
+    """The type of a value, with its length where that is likely what is wrong."""
+    name = type(value).__name__
+    return f"{name} of {len(value)}" if isinstance(value, (tuple, list, dict)) else name
 
 
 def weighted(loss: Tensor, share: float) -> Tensor:

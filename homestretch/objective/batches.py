@@ -7,9 +7,21 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, Subset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    TensorDataset,
+)
+
+from homestretch import arguments
 
 _DEFAULT_BATCH = 512  # the source's mini-batch (Hrycej et al. 2025)
+_SMALL_PIECE = 1 << 16  # input numbers whose piece of a full pass takes its time by the call, not by the number
 
 
 class Batches(Protocol):
@@ -42,6 +54,12 @@ class TensorBatches:
     """Samples held as tensors, on whatever device they lie: batches are slices, no worker processes, no copies."""
 
     def __init__(self, tensors: tuple[Tensor, ...], batch_size: int, micro_batch: int) -> None:
+        if any(t.ndim == 0 for t in tensors):
+            shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
+            raise ValueError(
+                f"data: the first dimension of every tensor counts the samples, got the shapes {shapes}: give a single value "
+                "as shape (1,)"
+            )
         lengths = {len(t) for t in tensors}
         if len(lengths) != 1:
             raise ValueError(f"data: inputs and targets must have the same length, got {sorted(lengths)}")
@@ -76,9 +94,15 @@ class TensorBatches:
 
 
 class DatasetBatches:
-    """A map-style data set read through torch's ``DataLoader``, with its collation and workers."""
+    """A map-style data set read through torch's ``DataLoader``, with its collation and workers.
 
-    def __init__(self, dataset: Dataset[Any], batch_size: int, micro_batch: int, loader: dict[str, Any]) -> None:
+    Attributes:
+        drop_last: Whether mini-batches leave out a last one that is not full.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Any], batch_size: int, micro_batch: int, loader: dict[str, Any], drop_last: bool = False
+    ) -> None:
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise TypeError(
                 f"data must be a map-style data set with a length, got {type(dataset).__name__}: "
@@ -89,61 +113,101 @@ class DatasetBatches:
         self.dataset = dataset
         self.batch_size = batch_size
         self.micro_batch = micro_batch
+        self.drop_last = drop_last
         self._loader = loader
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
     def full(self) -> Iterator[tuple[Any, int]]:
-        """Micro-batches in the data set's order."""
-        yield from self._walk(range(len(self)), self.micro_batch)
+        """Micro-batches in the data set's order; torch's random state is left alone, and workers begin with the same one."""
+        yield from self._walk(range(len(self)), self.micro_batch, generator=torch.Generator().manual_seed(0))
 
     def shuffled(self, seed: int, epoch: int) -> Iterator[tuple[Any, int]]:
-        """Mini-batches of one permutation."""
-        yield from self._walk(permutation(len(self), seed, epoch).tolist(), self.batch_size)
+        """Mini-batches of one permutation.
+
+        Raises:
+            ValueError: If ``drop_last`` leaves none.
+        """
+        if not steps(self):
+            raise ValueError(
+                f"batch_size: the DataLoader's drop_last=True leaves no mini-batch of {self.batch_size} of {len(self)} "
+                "samples: give a smaller batch_size, or drop_last=False"
+            )
+        yield from self._walk(permutation(len(self), seed, epoch).tolist(), self.batch_size, drop_last=self.drop_last)
 
     def subset(self, samples: int, seed: int, draw: int = 0, skip: int = 0) -> DatasetBatches:
         """The samples chosen, read as they are needed."""
         part = Subset(self.dataset, _chosen(samples, len(self), seed, draw, skip).tolist())
-        return DatasetBatches(part, self.batch_size, self.micro_batch, self._loader)
+        return DatasetBatches(part, self.batch_size, self.micro_batch, self._loader, self.drop_last)
 
-    def _walk(self, order: Any, size: int) -> Iterator[tuple[Any, int]]:
-        loader = DataLoader(self.dataset, sampler=order, batch_size=size, drop_last=False, **self._loader)
+    def _walk(self, order: Any, size: int, **options: Any) -> Iterator[tuple[Any, int]]:
+        loader = DataLoader(self.dataset, sampler=order, batch_size=size, **self._loader, **options)
         left = len(self)
         for batch in loader:
             yield batch, min(size, left)
             left -= size
 
 
-def as_batches(data: Any, *, batch_size: int | None, micro_batch: int | None) -> Batches:
+def as_batches(data: Any, *, batch_size: int | None, micro_batch: int | None, widen: bool = False) -> Batches:
     """Read what a user may give as data.
+
+    Args:
+        data: See :class:`~homestretch.objective.dataset.Objective`.
+        batch_size: Samples in a mini-batch.
+        micro_batch: Samples in a piece of a full pass.
+        widen: Where that is not given, whether tensors of small samples may come in larger pieces than mini-batches.
 
     Raises:
         TypeError: If ``data`` is of no known kind.
-        ValueError: If it is empty or a size is not positive.
+        ValueError: If it is empty, a size is not a positive whole number, or a ``DataLoader`` chooses its samples.
     """
-    for name, value in (("batch_size", batch_size), ("micro_batch", micro_batch)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be a positive number of samples, got {value}")
+    batch_size = None if batch_size is None else arguments.count("batch_size", batch_size)
+    micro_batch = None if micro_batch is None else arguments.count("micro_batch", micro_batch)
     if isinstance(data, DataLoader):
-        _refuse_selection(data)
-        size = batch_size or data.batch_size or _DEFAULT_BATCH
-        kept = {k: getattr(data, k) for k in ("collate_fn", "num_workers", "pin_memory", "worker_init_fn")}
-        return DatasetBatches(data.dataset, size, micro_batch or size, kept)
+        return _of_loader(data, batch_size, micro_batch)
     size = batch_size or _DEFAULT_BATCH
-    if isinstance(data, torch.utils.data.TensorDataset):
-        return TensorBatches(data.tensors, size, micro_batch or size)
+    if type(data) is TensorDataset:  # a subclass may have a __getitem__ of its own
+        data = data.tensors
     if isinstance(data, Dataset):
         return DatasetBatches(data, size, micro_batch or size, {})
     if isinstance(data, (tuple, list)) and data and all(isinstance(t, Tensor) for t in data):
-        return TensorBatches(tuple(data), size, micro_batch or size)
-    given = type(data).__name__
+        return TensorBatches(tuple(data), size, micro_batch or (_wide(data[0], size) if widen else size))
+    raise TypeError(f"data must be a pair of tensors, a map-style Dataset or a DataLoader, got {_given(data)}")
+
+
+def _wide(inputs: Tensor, size: int) -> int:
+    """At least ``size`` samples: as many as make a small piece, up to the default mini-batch."""
+    each = inputs[0].numel() if inputs.ndim and len(inputs) else 1
+    return max(size, min(_DEFAULT_BATCH, _SMALL_PIECE // max(each, 1)))
+
+
+def _given(data: Any) -> str:
+    """What was given in place of data, and what to do with it."""
+    name = type(data).__name__
+    if isinstance(data, Tensor):
+        return f"one {name}: give (inputs, targets), or (inputs,) and a `compute` that needs no targets"
+    if isinstance(data, dict):
+        return f"{name}: give its tensors as a pair, such as (data['x'], data['y'])"
     if isinstance(data, (tuple, list)):
-        given = f"{given} of {', '.join(dict.fromkeys(type(t).__name__ for t in data)) or 'nothing'}"
-    raise TypeError(
-        f"data must be a pair of tensors, a map-style Dataset or a DataLoader, got {given}: torch.as_tensor makes tensors of "
-        "arrays"
-    )
+        name = f"{name} of {', '.join(dict.fromkeys(type(t).__name__ for t in data)) or 'nothing'}"
+        return f"{name}: torch.as_tensor makes tensors of arrays, DataLoader(samples, batch_size=...) reads a list of samples"
+    return f"{name}: torch.as_tensor makes tensors of arrays"
+
+
+def steps(batches: Batches) -> int:
+    """How many mini-batches an epoch has."""
+    dropped = getattr(batches, "drop_last", False)
+    return len(batches) // batches.batch_size if dropped else -(-len(batches) // batches.batch_size)
+
+
+def _of_loader(loader: DataLoader[Any], batch_size: int | None, micro_batch: int | None) -> DatasetBatches:
+    """What a loader does to every sample alike, and its way of cutting batches."""
+    _refuse_selection(loader)
+    cut = loader.batch_sampler  # holds the size and drop_last where the loader was given one
+    size = batch_size or getattr(cut, "batch_size", None) or _DEFAULT_BATCH
+    kept = {k: getattr(loader, k) for k in ("collate_fn", "num_workers", "pin_memory", "worker_init_fn")}
+    return DatasetBatches(loader.dataset, size, micro_batch or size, kept, bool(getattr(cut, "drop_last", False)))
 
 
 def _refuse_selection(loader: DataLoader[Any]) -> None:
@@ -156,14 +220,12 @@ def _refuse_selection(loader: DataLoader[Any]) -> None:
         return  # refused with the data set
     if loader.batch_size is None and loader.batch_sampler is None:
         raise ValueError("data: the DataLoader makes no batches (batch_size=None): give it a batch size, or its data set")
-    plain = type(loader.sampler) is SequentialSampler or (
-        type(loader.sampler) is RandomSampler
-        and not loader.sampler.replacement
-        and loader.sampler.num_samples == len(loader.sampler.data_source)
+    # A loader's own sampler says nothing where it was given a batch_sampler, which holds the one that is used.
+    found: Any = loader.batch_sampler.sampler if type(loader.batch_sampler) is BatchSampler else loader.batch_sampler
+    plain = type(found) is SequentialSampler or (
+        type(found) is RandomSampler and not found.replacement and found.num_samples == len(found.data_source)
     )
-    plain = plain and len(loader.sampler) == len(loader.dataset)  # type: ignore[arg-type]
-    if type(loader.batch_sampler) is not BatchSampler or not plain:
-        found = loader.sampler if type(loader.batch_sampler) is BatchSampler else loader.batch_sampler
+    if not plain or len(found) != len(loader.dataset):  # type: ignore[arg-type]
         raise ValueError(
             f"data: the DataLoader chooses its samples by {type(found).__name__}, which full passes do not know: give the "
             "samples that shall count as torch.utils.data.Subset(dataset, indices), with default sampling and a batch size"

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from homestretch.cost import CostMeter
 from homestretch.objective.batch_loss import Loss, check_reduction, no_sync, pair, weighted
 from homestretch.objective.batches import Batches, as_batches
-from homestretch.objective.determinism import refuse_random
-from homestretch.objective.minibatch import MiniBatch
-from homestretch.objective.modes import DROPOUTS, MODES, full_pass_mode, training_mode
+from homestretch.objective.determinism import refuse_random, refuse_random_data
+from homestretch.objective.minibatch import MiniBatch, share_of_a_step
+from homestretch.objective.modes import DROPOUTS, MODES, training_mode
 from homestretch.objective.products import DatasetProducts
 from homestretch.objective.progressive import Growth
-from homestretch.objective.ranks import sum_gradients, sums
+from homestretch.objective.ranks import sum_gradients, sums, together
 from homestretch.objective.statistics import reestimate, tracking_layers
 
 
@@ -41,10 +41,11 @@ class Objective(DatasetProducts):
             A loss that divides by anything else, as class weights and ``ignore_index`` do, makes the function depend on
             ``micro_batch``: write it as ``(weight[targets] * loss(..., reduction="none")).mean()``.
         data: A pair of tensors ``(inputs, targets)``, a map-style ``Dataset`` of such pairs, or a ``DataLoader``
-            (whose data set, collation and batch size are used; shuffling and ``drop_last`` do not apply to full passes; one
-            with a sampler of its own is refused).
+            (whose data set, collation, batch size and ``drop_last`` are used; shuffling and ``drop_last`` do not apply to full
+            passes; one with a sampler of its own is refused).
         batch_size: Samples in a mini-batch of the first phase.
-        micro_batch: Samples in one piece of a full pass, which bounds its memory; ``batch_size`` if not given.
+        micro_batch: Samples in one piece of a full pass, which bounds its memory. If it is not given, ``batch_size``, or, for
+            tensors outside mode ``"train"``, up to 512 samples of together 65,536 numbers, as small pieces only cost calls.
         seed: Decides the order of mini-batches, together with the epoch's number and nothing else.
         mode: What batch norm does during full passes: ``"eval"``: it takes its running statistics, which
             :meth:`settle` estimates anew at the swap; ``"train"``: it takes those of each micro-batch of the fixed partition.
@@ -56,7 +57,7 @@ class Objective(DatasetProducts):
         compute: ``compute(model, batch) -> (outputs, targets)`` for batches that are not pairs.
         group: Process group when each rank holds its own part of the data: losses and gradients of full passes are then
             summed over it, and gradients of mini-batches averaged, unless the model's wrapper (DDP, FSDP) does that. Every rank
-            must make the same number of mini-batches.
+            must make the same number of mini-batches. What is wrong with one rank's data is raised on all.
         meter: Where the cost is counted; a new one if not given.
 
     Raises:
@@ -94,15 +95,16 @@ class Objective(DatasetProducts):
         self.seed = seed
         self.version = 0
         self.settled = 0  # how many of the versions are due to statistics estimated anew
-        self.batches: Batches = as_batches(data, batch_size=batch_size, micro_batch=micro_batch)
+        self.group = group
         self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("model has no trainable parameters: set requires_grad on what is to be optimised")
-        self._steps_agree = False
+        with together("data: reading this rank's share", group, self._device):
+            self.batches: Batches = as_batches(data, batch_size=batch_size, micro_batch=micro_batch, widen=mode != "train")
+        self._step_share = 0.0  # unknown
         self.make_products(self.parameters, model)
         self._loss = loss
         self._compute = compute or pair
-        self.group = group
         self._total = self._sum_over_ranks(float(len(self.batches)))
         self.portion = 1.0  # of the whole data set, for a subset's passes
 
@@ -115,11 +117,10 @@ class Objective(DatasetProducts):
         """The loss over all the data as a 0-d float64 tensor; fills ``.grad``."""
         self.zero_grad()
         total: Tensor | float = 0.0
-        with full_pass_mode(self.model, self.mode, self.dropout), torch.enable_grad(), no_sync(self.model):
+        with self.full_pass(), torch.enable_grad():
             for index, (batch, count) in enumerate(self.batches.full()):
                 share = count / self._total
-                self.fix(index)
-                loss = self.batch_loss(batch)
+                loss = self._loss_of(batch, index)
                 (loss * share).backward()
                 total = total + weighted(loss, share)
         sum_gradients(self.parameters, self.group)
@@ -129,21 +130,11 @@ class Objective(DatasetProducts):
     def loss(self) -> float:
         """The loss over all the data by forward passes only."""
         total: Tensor | float = 0.0
-        with full_pass_mode(self.model, self.mode, self.dropout):
+        with self.full_pass():
             for index, (batch, count) in enumerate(self.batches.full()):
                 total = total + weighted(self._forward_loss(batch, index), count / self._total)
         self.meter.count_forward(self.portion)
         return self._sum_over_ranks(float(total))
-
-    def batch_loss(self, batch: Any) -> Tensor:
-        """The mean loss of one batch, differentiable."""
-        outputs, targets = self._compute(self.model, batch)
-        loss = self._loss(outputs, targets)
-        if loss.numel() != 1:
-            raise ValueError(
-                f"loss must return the mean over the batch as one number, got shape {tuple(loss.shape)}: use reduction='mean'"
-            )
-        return loss.reshape(())
 
     def settle(self) -> str:
         """Estimate batch norm's running statistics anew at the present parameters, by a forward pass over all the data.
@@ -175,7 +166,8 @@ class Objective(DatasetProducts):
             How many samples they are of.
         """
         forward = lambda batch: self.without_graph(lambda: self._compute(self.model, batch))  # noqa: E731
-        return reestimate(self.model, self.batches.full(), forward, self.group)
+        with no_sync(self.model):
+            return reestimate(self.model, self.batches.full(), forward, self.group)
 
     def minibatches(self, epoch: int) -> Iterator[MiniBatch]:
         """Closures for one epoch of mini-batches, in an order that depends on (seed, epoch) alone.
@@ -183,11 +175,12 @@ class Objective(DatasetProducts):
         Raises:
             ValueError: If the ranks of a group have different numbers of mini-batches: they would wait for each other.
         """
-        self._check_steps()
+        if self.group is not None and not self._step_share:
+            self._step_share = share_of_a_step(self.batches, self.group, self._device)
         own = len(self.batches)
         with training_mode(self.model):
             for batch, count in self.batches.shuffled(self.seed, epoch):
-                yield MiniBatch(self, batch, count / own, count / self._total)
+                yield MiniBatch(self, batch, self._step_share or count / own, count / self._total)
 
     def part(self, share: float) -> Objective:
         """A subset of about this share of the data, on every rank alike."""
@@ -205,6 +198,7 @@ class Objective(DatasetProducts):
         part.__dict__.update(self.__dict__)
         part.batches = self.batches.subset(samples, self.seed, draw, skip)
         part._total = self._sum_over_ranks(float(samples))
+        part._step_share = 0.0
         part.portion = self.portion * part._total / self._total
         part.version = self.version + 1
         return part
@@ -224,40 +218,27 @@ class Objective(DatasetProducts):
             p.grad = None
 
     def check_deterministic(self) -> None:
-        """Evaluate one micro-batch twice.
+        """Read the first micro-batch twice, and evaluate it twice.
 
         Raises:
-            NondeterministicLossError: If the two losses differ, with the layer at fault.
+            NondeterministicLossError: If the two readings or the two losses differ, on any rank, with what is at fault.
         """
-        batch, count = next(iter(self.batches.full()))
-
-        with full_pass_mode(self.model, self.mode, self.dropout):
+        with together("the check of the data", self.group, self._device):
+            (batch, count), (again, _) = (next(iter(self.batches.full())) for _ in range(2))
+        refuse_random_data(batch, again, self.group, self._device)
+        share = self._sum_over_ranks(count / self._total)
+        with self.full_pass():
             for _ in range(2):
-                self.meter.count_forward(self.portion * count / self._total)
-            refuse_random(self.model, lambda: float(self._forward_loss(batch, 0)))
+                self.meter.count_forward(self.portion * share)
+            refuse_random(self.model, lambda: float(self._forward_loss(batch, 0)), self.group, self._device)
 
     def _forward_loss(self, batch: Any, index: int) -> Tensor:
         """The loss of a micro-batch by a forward pass."""
+        return self.without_graph(lambda: self._loss_of(batch, index)).detach()
 
-        def make() -> Tensor:
-            self.fix(index)
-            return self.batch_loss(batch)
-
-        return self.without_graph(make).detach()
-
-    def _check_steps(self) -> None:
-        """Once, where the data are spread over ranks: every rank must make as many steps as the others."""
-        if self.group is None or self._steps_agree:
-            return
-        steps = -(-len(self.batches) // self.batches.batch_size)
-        ranks = dist.get_world_size(self.group)
-        total, squares = sums([steps, steps**2], self.group, self.parameters[0].device)
-        if ranks * squares != total**2:
-            raise ValueError(
-                f"data: this rank has {steps} mini-batches of {self.batches.batch_size} and the mean over the ranks is "
-                f"{total / ranks:g}: give every rank as many samples, or a batch_size that makes as many mini-batches"
-            )
-        self._steps_agree = True
+    @property
+    def _device(self) -> torch.device:
+        return self.parameters[0].device
 
     def _sum_over_ranks(self, value: float) -> float:
-        return sums([value], self.group, self.parameters[0].device)[0]
+        return sums([value], self.group, self._device)[0]

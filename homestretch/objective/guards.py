@@ -11,13 +11,12 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from typing import Any
 
 import torch
 from torch import nn
 
 from homestretch.errors import OverfitWarning
-from homestretch.objective.products.jacobian import Points, over
+from homestretch.objective.points import Points, cast
 
 _RESOLVED = 1e-5  # a loss known better than to this share of it is not held up by rounding, but by something else
 
@@ -37,14 +36,7 @@ def warn_of_overfit(parameters: int, residuals: int) -> None:
 
 def widened(model: nn.Module, points: Points) -> tuple[nn.Module, Points]:
     """A copy of a module, and points, in float64."""
-    return copy.deepcopy(model).double(), promoted(points, torch.float64)
-
-
-def promoted(points: Points, dtype: torch.dtype) -> Any:
-    """Points with their floating-point tensors in ``dtype``."""
-    if points is None:
-        return None
-    return over(points, lambda t: t.to(dtype) if t.is_floating_point() else t)
+    return copy.deepcopy(model).double(), cast(points, torch.float64)
 
 
 def explain_floor(loss: float, rounding: float, dtype: torch.dtype) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from homestretch import arguments, vectors
 from homestretch.objective.batches import permutation
-from homestretch.objective.products.jacobian import Points, count_points, over
+from homestretch.objective.points import Points, cast, count_points, kinds_of, leaf, lengthened, over, recast
 from homestretch.vectors import Vector
 
 _SHUFFLE = -3  # the number of the permutation that splits points, which no epoch has
@@ -67,6 +67,7 @@ class HeldOutWatch:
         self.fitted, self.points = points, plan.points
         if isinstance(plan.points, (int, float)):
             self.fitted, self.points = _split(points, float(plan.points), seed)
+        self._kinds = kinds_of(self.points)  # their dtypes while nothing is promoted
         self.best = math.inf
         self.parameters: Vector | None = None
         self._measured = 0
@@ -108,8 +109,19 @@ class HeldOutWatch:
 
     def promote(self, dtype: torch.dtype) -> None:
         """Bring points and parameters to another dtype."""
-        self.points = over(self.points, lambda t: t.to(dtype) if t.is_floating_point() else t)
-        self.parameters = None if self.parameters is None else [t.to(dtype) for t in self.parameters]
+        self.points = cast(self.points, dtype)
+        self.parameters = cast(self.parameters, dtype)
+        self._kinds = kinds_of(self.points)
+
+    def lengthen(self, dtype: torch.dtype) -> None:
+        """Bring what is shorter to another dtype, until :meth:`shorten`."""
+        self.points = lengthened(self.points, dtype)
+        self.parameters = lengthened(self.parameters, dtype)
+
+    def shorten(self, parameters: Sequence[Tensor]) -> None:
+        """Take :meth:`lengthen` back; ``parameters`` have their old dtypes again."""
+        self.points = recast(self.points, self._kinds, parameters[0].dtype)
+        self.parameters = recast(self.parameters, list(parameters), parameters[0].dtype)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed fit needs; the split itself follows from the seed."""
@@ -140,4 +152,8 @@ def _split(points: Points, fraction: float, seed: int) -> tuple[Points, Points]:
     out = min(max(round(fraction * count), 1), count - 1)
     order = permutation(count, seed, _SHUFFLE)
     held, kept = order[:out].sort().values, order[out:].sort().values
-    return over(points, lambda t: t[kept.to(t.device)]), over(points, lambda t: t[held.to(t.device)])
+    return _rows(points, kept), _rows(points, held)
+
+
+def _rows(points: Points, chosen: Tensor) -> Points:
+    return over(points, lambda t: leaf(t[chosen.to(t.device)], t))

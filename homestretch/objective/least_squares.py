@@ -24,7 +24,7 @@ from homestretch.errors import NondeterministicLossError, UnsupportedError
 from homestretch.objective.base import describe
 from homestretch.objective.collocation import Collocation
 from homestretch.objective.held_out import HeldOut
-from homestretch.objective.products.jacobian import Points
+from homestretch.objective.points import Points
 from homestretch.objective.redraw import Redraw
 
 _SINGLE = "residual"  # the name of the only term of a function that returns one tensor
@@ -43,7 +43,7 @@ class LeastSquares(Collocation):
     Args:
         residuals: The residuals as one tensor or as tensors by name: ``residuals(model, points)`` if points are given, else
             ``residuals()``, closing over the model. Any shapes; with points the first dimension should count them.
-        model: The module whose trainable parameters are optimised, or these parameters as a list.
+        model: The module whose trainable parameters are optimised, or, without points, these parameters as a list.
         points: Where the residuals are taken: a tensor, or tuples, lists and dictionaries of tensors. A dictionary with
             the terms' names as keys gives each term its own points. Jacobians are then made point by point, at about the
             cost of a gradient, if the i-th entries of a term depend on its i-th point alone, which is checked.
@@ -69,6 +69,7 @@ class LeastSquares(Collocation):
 
     Raises:
         ValueError: If there is nothing to optimise or a number is out of range.
+        TypeError: If points are given and the model is no module.
 
     Warns:
         OverfitWarning: At the first gradient, if there are more parameters than residuals and the points are neither redrawn
@@ -99,6 +100,11 @@ class LeastSquares(Collocation):
             if not 0.0 < value < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {value}")
         module = model if isinstance(model, nn.Module) else None
+        if module is None and points is not None:
+            raise TypeError(
+                f"model must be a module where points are given, as residuals(model, points) is called with it; got "
+                f"{type(model).__name__}: give the module, or leave points out and let residuals() close over both"
+            )
         parameters = [p for p in (module.parameters() if module is not None else model) if p.requires_grad]  # type: ignore[union-attr]
         if not parameters:
             raise ValueError("model has no trainable parameters: set requires_grad on what is to be optimised")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -49,6 +49,24 @@ def full_pass_mode(model: nn.Module, mode: str, dropout: str = "off") -> Iterato
 def fix_masks(seed: int, index: int) -> None:
     """Make the dropout masks of the next evaluation a function of the seed and the micro-batch's number alone."""
     torch.manual_seed((seed * 0x9E3779B1 + index * 0xC2B2AE35 + 0x27D4EB2F) % 2**63)
+
+
+@contextmanager
+def single_samples_explained(explain: Callable[[], str]) -> Iterator[None]:
+    """Say what to do where torch only says that batch norm cannot normalise a single value.
+
+    Args:
+        explain: Makes the message.
+
+    Raises:
+        ValueError: In place of torch's.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(explain()) from error
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from homestretch.vectors import Vector
 
 if TYPE_CHECKING:
     from homestretch.cost import CostMeter
+    from homestretch.objective.batches import Batches
     from homestretch.objective.dataset import Objective
 
 TESTS = ("variance", "hold-out")
@@ -108,6 +109,7 @@ class Growing(Remembering):
         self.meter: CostMeter = objective.meter
         self.parameters: list[Tensor] = objective.parameters
         self._part: Objective | None = None
+        self._whole: Batches = objective.batches  # what the part was cut from
         self._set(max(math.ceil(growth.start * objective.samples), 1))
 
     # --- the function ---
@@ -148,7 +150,9 @@ class Growing(Remembering):
         """The objective over the present part."""
         if self.complete:
             return self.objective
-        if self._part is None:
+        # A promotion and its end put other batches in place, in the dtype that the parameters have then.
+        if self._part is None or self._whole is not self.objective.batches:
+            self._whole = self.objective.batches
             self._part = self.objective.subset(self.samples, draw=self._draw)
         return self._part
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -27,6 +28,47 @@ def sums(values: Sequence[float], group: Group, device: torch.device) -> list[fl
         buffer = buffer.to(device)
     dist.all_reduce(buffer, group=group)
     return buffer.tolist()
+
+
+def ranks_where(condition: bool, group: Group, device: torch.device) -> list[int]:
+    """The ranks of a group on which a condition holds, the same list on all of them; one process alone is rank 0."""
+    if group is None:
+        return [0] if condition else []
+    flags = [0.0] * dist.get_world_size(group)
+    flags[dist.get_rank(group)] = float(condition)
+    return [rank for rank, flag in enumerate(sums(flags, group, device)) if flag]
+
+
+@contextmanager
+def together(work: str, group: Group, device: torch.device) -> Iterator[None]:
+    """Raise an error of one rank on all of them: the others would wait for it in their next sum.
+
+    Args:
+        work: What is done here, for the other ranks' message.
+        group: The group; without one nothing is caught.
+        device: As in :func:`sums`.
+
+    Raises:
+        ValueError: On the ranks where all went well, with those where it did not.
+    """
+    own: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        if group is None:
+            raise
+        error.add_note(f"on rank {dist.get_rank(group)} of {dist.get_world_size(group)}")
+        own = error
+    failed = ranks_where(own is not None, group, device)
+    if own is not None:
+        raise own
+    if failed:
+        raise ValueError(f"{work} failed on {named(failed)}: that output says why, and what to do")
+
+
+def named(ranks: Sequence[int]) -> str:
+    """Some ranks in words."""
+    return f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"
 
 
 def sum_gradients(parameters: Sequence[Tensor], group: Group, factor: float = 1.0) -> None:

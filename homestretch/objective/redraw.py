@@ -23,7 +23,7 @@ from torch import Tensor
 
 from homestretch import arguments
 from homestretch.errors import NonFiniteError
-from homestretch.objective.products.jacobian import Points, count_points, over
+from homestretch.objective.points import Points, count_points, leaf, over, zipped
 
 Sizes = Callable[[Points], Tensor]
 """The residual's size at each of some points, shape (N,)."""
@@ -169,7 +169,7 @@ class ResidualRefinement(Redraw):
             chosen = found.topk(add).indices.cpu()
         else:
             chosen = _sample(_odds(found, self.power, self.floor), add, generator)
-        return _zipped(points, _take(pool, chosen), lambda a, b: _leaf(torch.cat([a, b]), a))
+        return zipped(points, _take(pool, chosen), lambda a, b: leaf(torch.cat([a, b]), a))
 
 
 def draw_generator(seed: int, number: int, place: int) -> torch.Generator:
@@ -206,26 +206,9 @@ def _count(points: Points) -> int:
 
 
 def _take(points: Points, chosen: Tensor) -> Points:
-    return over(points, lambda t: _leaf(t[chosen.to(t.device)], t))
+    return over(points, lambda t: leaf(t[chosen.to(t.device)], t))
 
 
 def _like(points: Points, known: Points) -> Points:
     """Drawn points with the dtype and the device of those that they replace, differentiable if those are."""
-    return _zipped(points, known, lambda new, old: _leaf(new.to(old.device, old.dtype), old))
-
-
-def _leaf(new: Tensor, old: Tensor) -> Tensor:
-    """Points apart from the graph that they came from; residual functions may ask for derivatives in them."""
-    return new.detach().requires_grad_(old.requires_grad)
-
-
-def _zipped(one: Points, other: Points, function: Callable[[Tensor, Tensor], Tensor]) -> Points:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return function(one, other)
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        return {key: _zipped(value, other[key], function) for key, value in one.items()}
-    if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)) and len(one) == len(other):
-        return type(other)(_zipped(a, b, function) for a, b in zip(one, other, strict=True))
-    raise ValueError(
-        f"the domain draws {type(one).__name__}, the points are {type(other).__name__}: both must have the same structure"
-    )
+    return zipped(points, known, lambda new, old: leaf(new.to(old.device, old.dtype), old))

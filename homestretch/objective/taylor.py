@@ -18,13 +18,15 @@ intermediate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from homestretch.objective.activations import activation_of
 from homestretch.objective.stacks import Constant, Layout, Stack
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Taylor(NamedTuple):
@@ -51,7 +53,7 @@ def taylor(net: nn.Module, inputs: Tensor, directions: Tensor | None = None, ord
         order: 2 or 1, for all directions or one by one: `order=(2, 1)` gives `u_xx` but not `u_tt`, and costs less.
 
     Raises:
-        TypeError: the network holds a module that is not known here.
+        TypeError: the network holds a module that is not known here, or one with forward hooks, which would not run.
         ValueError: shapes or orders do not fit.
     """
     rows = as_directions(inputs, directions)
@@ -88,8 +90,7 @@ def _propagate(net: nn.Module, inputs: Tensor, directions: Tensor, layout: Layou
     last = max((i for i, module in enumerate(modules) if activation_of(module)), default=-1)
     state: Constant | Stack = Constant(inputs, directions, layout)
     for i, module in enumerate(modules):
-        if _is_linear(module):
-            assert isinstance(module, nn.Linear)
+        if _is(module, nn.Linear):
             state = state.linear(module.weight, module.bias)
         else:
             activation = activation_of(module)
@@ -101,14 +102,27 @@ def _propagate(net: nn.Module, inputs: Tensor, directions: Tensor, layout: Layou
 
 
 def _flatten(net: nn.Module) -> list[nn.Module]:
-    if isinstance(net, nn.Sequential):
+    if net._forward_hooks or net._forward_pre_hooks:
+        raise TypeError(_hooked(net))
+    if _is(net, nn.Sequential):
         return [module for child in net for module in _flatten(child)]
-    return [] if isinstance(net, nn.Identity) else [net]
+    return [] if _is(net, nn.Identity) else [net]
 
 
-def _is_linear(module: nn.Module) -> bool:
-    # A subclass that brings its own forward pass is not ours to linearise.
-    return isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward
+def _is(module: nn.Module, kind: type[Module]) -> TypeGuard[Module]:
+    # A subclass that brings its own forward pass is another function.
+    known: Any = kind
+    given: Any = type(module)
+    return isinstance(module, kind) and given.forward is known.forward
+
+
+def _hooked(module: nn.Module) -> str:
+    return (
+        f"taylor cannot pass through {type(module).__name__} with forward hooks: it calls no module, so they would not run. "
+        "For torch.nn.utils.weight_norm and spectral_norm take those of torch.nn.utils.parametrizations; after pruning call "
+        "torch.nn.utils.prune.remove; for hooks of your own take homestretch.objective.derivatives.forward, which calls "
+        "the network."
+    )
 
 
 def _unknown(module: nn.Module) -> str:

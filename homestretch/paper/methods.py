@@ -89,12 +89,18 @@ def make_rule(recipe: Recipe) -> SwapRule:
     Raises:
         ValueError: If ``swap_at`` is out of the rule's range.
     """
+    at = recipe.swap_at
     if recipe.rule == "epoch":
-        if not float(recipe.swap_at).is_integer():
-            raise ValueError(f"swap-at must be a whole number of epochs for --rule epoch, got {recipe.swap_at:g}")
-        return AtEpoch(int(recipe.swap_at))
+        if not (at >= 0.0 and float(at).is_integer()):
+            raise ValueError(f"--swap-at must be a whole number of epochs with --rule epoch, got {at:g}: give 0, 1, 2, ...")
+        return AtEpoch(int(at))
     if recipe.rule == "share":
-        return AtShare(recipe.swap_at)
+        if not 0.0 < at <= 1.0:
+            raise ValueError(
+                f"--swap-at must be a share of the budget with --rule share, above 0 and at most 1, got {at:g}: "
+                "give 0.3 for 30 %, or --rule epoch for a number of epochs"
+            )
+        return AtShare(at)
     simple: dict[str, Callable[[], SwapRule]] = {
         "paced": PacedPeak,
         "guarded": GradientNormPeak,

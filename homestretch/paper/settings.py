@@ -11,6 +11,8 @@ Data = Literal["digits", "mnist", "cifar-10", "cifar-100", "python-docs"]
 Second = Literal["auto", "cg", "cg-adam", "golden-fr", "golden-pr", "lbfgs", "torch-lbfgs", "none"]
 Rule = Literal["paced", "guarded", "literal", "curve", "budget", "epoch", "share", "start", "never"]
 First = Literal["adam", "adamw", "sgd"]
+LARGEST_SEED = 2**63 - 1
+"""The largest seed that torch's generators and every device take."""
 Named = Literal[
     "adam",
     "adam-cosine",

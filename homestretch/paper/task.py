@@ -15,7 +15,7 @@ from homestretch.objective.batch_loss import Loss
 from homestretch.objective.dataset import Objective
 from homestretch.paper.data import load_data, one_hot
 from homestretch.paper.models import build_gpt, build_model
-from homestretch.paper.settings import Problem
+from homestretch.paper.settings import LARGEST_SEED, Problem
 from homestretch.paper.text import CONTEXT, load_text
 from homestretch.training import Metric, evaluate
 
@@ -114,13 +114,17 @@ def check(problem: Problem) -> None:
     Raises:
         ValueError: With the flag to change.
     """
-    for name, count, least in (
-        ("batch", problem.batch, 1),
-        ("micro-batch", problem.micro_batch, 0),
-        ("threads", problem.threads, 0),
+    for name, count, least, remedy in (
+        ("batch", problem.batch, 1, "give a number of samples"),
+        ("micro-batch", problem.micro_batch, 0, "0 takes as many samples as the device holds"),
+        ("threads", problem.threads, 0, "0 leaves it to torch"),
+        ("train-limit", problem.train_limit, 1, "leave it out for all samples"),
+        ("validation-limit", problem.validation_limit, 1, "leave it out for all samples"),
     ):
-        if count < least:
-            raise ValueError(f"{name} must be at least {least}, got {count}")
+        if count is not None and count < least:
+            raise ValueError(f"--{name} must be at least {least}, got {count}: {remedy}")
+    if not 0 <= problem.seed <= LARGEST_SEED:
+        raise ValueError(f"--seed must be from 0 to 2**63 - 1, got {problem.seed}: give another number")
     if (problem.data == _TEXT) != (problem.model == _GPT):
         raise ValueError(f"--data {_TEXT} and --model {_GPT} go together, got {problem.data} and {problem.model}")
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,29 @@ def log_axes(axes: Axes, *which: str, rows: Sequence[tuple[float, float]]) -> No
     if any(positive(*row) for row in rows):
         for name in which:
             getattr(axes, f"set_{name}scale")("log")
+
+
+def drawn(*values: float) -> bool:
+    """Whether all can be drawn on an axis that takes numbers of either sign."""
+    return all(math.isfinite(v) for v in values)
+
+
+def loss_axis(axes: Axes, which: str, losses: Sequence[float]) -> Callable[..., bool]:
+    """Scale the axis of the losses: logarithmic if all are positive, with zero on it if the lowest is, linear if some are less.
+
+    Returns:
+        Which values can be drawn on it.
+    """
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    above = [loss for loss in finite if loss > 0.0]
+    if not above or min(finite) < 0.0:
+        return drawn
+    scale = getattr(axes, f"set_{which}scale")
+    if len(above) == len(finite):
+        scale("log")
+        return positive
+    scale("symlog", linthresh=min(above))
+    return drawn
 
 
 def legend(axes: Axes) -> None:

@@ -1,7 +1,7 @@
 """Figures of a run: each function takes records and returns a figure with the data it shows.
 
-What cannot be drawn (a run without a swap, losses of zero on a logarithmic axis, numbers that are not finite) is left out
-of the figure and kept in its data.
+What cannot be drawn (a run without a swap, norms and steps of zero on a logarithmic axis, numbers that are not finite) is left
+out of the figure and kept in its data. Losses of zero or less are drawn, on an axis that takes them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from homestretch.report.canvas import (
     blank,
     legend,
     log_axes,
+    loss_axis,
     positive,
 )
 
@@ -36,17 +37,18 @@ def gradient_norm_against_loss(history: History, title: str = "") -> Drawing:
     """Gradient norm against loss, the swap marked: figure 5 of Hrycej et al. (2025). Training runs from right to left."""
     figure, axes = blank(title or "Gradient norm against loss")
     rows: list[dict[str, Any]] = []
+    shown = loss_axis(axes, "x", [r.loss for r in history.of(EpochRecord)])
     for phase, colour, label in _PHASES:
         records = [r for r in history.of(EpochRecord) if r.phase == phase]
         rows += [{"phase": phase, "epoch": r.epoch, "loss": r.loss, "gradient_norm": r.gradient_norm} for r in records]
-        points = [(r.loss, r.gradient_norm) for r in records if positive(r.loss, r.gradient_norm)]
+        points = [(r.loss, r.gradient_norm) for r in records if shown(r.loss) and positive(r.gradient_norm)]
         if points:
             axes.plot(*zip(*points, strict=True), color=colour, label=_with_kind(label, records), **LINE)
     for number, swap in enumerate(_swaps(history)):
-        if positive(swap.loss, swap.gradient_norm):
+        if shown(swap.loss) and positive(swap.gradient_norm):
             label = f"swap after epoch {swap.epoch}" if number == 0 else None
             axes.plot([swap.loss], [swap.gradient_norm], color=MARK, label=label, **DIAMOND)
-    log_axes(axes, "x", "y", rows=[(r["loss"], r["gradient_norm"]) for r in rows])
+    log_axes(axes, "y", rows=[(1.0, r["gradient_norm"]) for r in rows])
     axes.set(xlabel="loss (training runs from right to left)", ylabel="gradient norm")
     legend(axes)
     return Drawing(figure, rows)
@@ -56,6 +58,7 @@ def loss_against_cost(histories: Mapping[str, History], title: str = "") -> Draw
     """Loss against counted cost for several recipes: figure 6 of Hrycej et al. (2025)."""
     figure, axes = blank(title or "Loss against cost")
     rows: list[dict[str, Any]] = []
+    shown = loss_axis(axes, "y", [r.loss for history in histories.values() for r in history.of(EpochRecord)])
     for number, (name, history) in enumerate(histories.items()):
         colour = CYCLE[number % len(CYCLE)]
         records = history.of(EpochRecord)
@@ -63,26 +66,30 @@ def loss_against_cost(histories: Mapping[str, History], title: str = "") -> Draw
             {"recipe": name, "epoch": r.epoch, "phase": r.phase, "cost": r.gradient_equivalents, "loss": r.loss}
             for r in records
         ]
-        points = [(r.gradient_equivalents, r.loss) for r in records if positive(r.loss)]
+        points = [(r.gradient_equivalents, r.loss) for r in records if shown(r.loss)]
         if points:
             dashes = DASHES[number % len(DASHES)]
             axes.plot(*zip(*points, strict=True), color=colour, linestyle=dashes, linewidth=1.5, label=name)
         for swap in _swaps(history):
-            if positive(swap.loss):
+            if shown(swap.loss):
                 axes.plot([swap.gradient_equivalents], [swap.loss], color=colour, **DIAMOND)
-    log_axes(axes, "y", rows=[(1.0, r["loss"]) for r in rows])
     axes.set(xlabel="cost (gradient-equivalents; diamonds: swaps)", ylabel="loss")
     legend(axes)
     return Drawing(figure, rows)
 
 
 def gradient_norm_by_epoch(history: History, title: str = "", factor: float = _THRESHOLD) -> Drawing:
-    """Gradient norm of each epoch, with the first phase's running maximum, the literal rule's threshold and the swaps."""
+    """Gradient norm of each epoch, with the first phase's running maximum, the literal rule's threshold and the swaps.
+
+    The maximum begins anew where the run has gone back to the first phase, as the rule does.
+    """
     figure, axes = blank(title or "Gradient norm by epoch")
     records = history.of(EpochRecord)
     rows: list[dict[str, Any]] = []
-    maximum = 0.0
+    maximum, returns = 0.0, _returns(history)
     for r in records:
+        if r.epoch - 1 in returns:
+            maximum = 0.0
         if r.phase == "first" and math.isfinite(r.gradient_norm):
             maximum = max(maximum, r.gradient_norm)
         levels = {"running_maximum": maximum, "threshold": factor * maximum}
@@ -154,6 +161,13 @@ def _with_kind(label: str, records: Sequence[EpochRecord]) -> str:
     """The label with how the gradient norm was measured."""
     kinds = dict.fromkeys(_KINDS.get(r.gradient_norm_kind, r.gradient_norm_kind) for r in records)
     return f"{label} ({', '.join(kinds)})"
+
+
+def _returns(history: History) -> set[int]:
+    """The last epochs before each return to the first phase, a race that it has won among them."""
+    events = history.of(EventRecord)
+    won = {e.epoch for e in events if e.name == "race" and not e.values["second_loss"] <= e.values["first_loss"]}
+    return won | {e.epoch for e in events if e.name == "resort"}
 
 
 def _swaps(history: History) -> list[EpochRecord]:

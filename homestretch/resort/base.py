@@ -64,7 +64,8 @@ class Resort(Remembering, ABC):
         retry_after: Epochs of the first phase after which the swap rule is asked again, twice as many after each further
             return; ``None`` for never.
         last_stretch: Share of the budget before whose end the swap rule is asked again after an earlier return, once; 0 for
-            never. It needs a budget of which that share is 10 gradient-equivalents or more.
+            never. It needs a budget of which that share is 10 gradient-equivalents or more; the rule may want more than that,
+            as :class:`~homestretch.swap.PacedPeak` wants 20 for a first phase on mini-batches.
     """
 
     Memory = ResortMemory

@@ -77,7 +77,12 @@ class SwapRule(Remembering, ABC):
 
     A subclass names itself, keeps what it remembers in ``self.memory`` (see :class:`~homestretch.memory.Remembering`) and
     writes :meth:`judge`; a rule that asks for probes writes :meth:`weigh` too.
+
+    Attributes:
+        needs_budget: Whether it cannot judge without a budget, so that it is refused before a run is begun.
     """
+
+    needs_budget: bool = False
 
     def observe(self, observation: Observation) -> Decision:
         """Take in an epoch and decide.

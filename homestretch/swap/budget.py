@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from homestretch import arguments, trend
 from homestretch.decision import Decision
 from homestretch.swap.base import Observation, ProbeResult, SwapRule
-from homestretch.swap.combine import After
+from homestretch.swap.combine import After, check_rule
 from homestretch.swap.peak import GradientNormPeak
 
 _CLOSEST = 1.25  # least factor between the costs at two probes
+_LEAST_PROBE = 2.0  # gradient-equivalents: an evaluation where the probe begins and one at the end of a step
 _LEAST_POINTS = 4  # epochs that a trend of the first phase is taken over, at least
 
 
@@ -46,7 +47,8 @@ class Forecast(SwapRule):
     Needs a budget. Asks for a probe, again when the best moment that the last one forecast has come, or when the cost so far
     has grown by ``interval`` since, whichever is first. Each takes ``probe_share`` of the budget, all together at most
     ``total_share``; after that the last forecast stands. ``values["probe_cost"]`` of a decision that asks says how much the
-    probe may spend.
+    probe may spend. Where ``probe_share`` of the budget is less than 2 gradient-equivalents (by default on budgets below 134)
+    a probe would not get to a step: then none is asked for, and it does not swap.
 
     Args:
         probe_share: Cost of one probe as a share of the budget.
@@ -57,6 +59,7 @@ class Forecast(SwapRule):
     """
 
     name = "forecast"
+    needs_budget = True
     Memory = ForecastMemory
     memory: ForecastMemory
 
@@ -65,9 +68,9 @@ class Forecast(SwapRule):
     ) -> None:
         super().__init__()
         self.probe_share = arguments.fraction("probe_share", probe_share)
+        self.interval = arguments.finite("interval", interval)
         if not interval > 1.0:
             raise ValueError(f"interval must be above 1, got {interval}: it is the factor between the costs of two probes")
-        self.interval = interval
         self.total_share = arguments.fraction("total_share", total_share)
         self.margin = arguments.at_least("margin", margin, 0.0)
 
@@ -93,6 +96,11 @@ class Forecast(SwapRule):
         probe_cost = self.probe_share * budget
         if len(memory.costs) < _LEAST_POINTS:
             return self.stay(f"{len(memory.costs)} epochs are too few for a trend, {_LEAST_POINTS} are needed")
+        if probe_cost < _LEAST_PROBE * (1.0 - 1e-9):
+            return self.stay(
+                f"a probe of {probe_cost:.3g} gradient-equivalents, {self.probe_share:.2%} of the budget, would not get to a "
+                f"step, which takes {_LEAST_PROBE:g}"
+            )
         if left <= 2.0 * probe_cost:
             return self.stay(f"{left:.3g} gradient-equivalents are left, too few for a probe of {probe_cost:.3g} to pay")
         if memory.spent + probe_cost > self.total_share * budget * (1.0 + 1e-9):
@@ -150,7 +158,7 @@ class Forecast(SwapRule):
 
 
 class BudgetAware(After):
-    """The peak opens the window, forecasts of both phases decide in it.
+    """The peak opens the window, forecasts of both phases decide in it; not for small budgets, see :class:`Forecast`.
 
     Args:
         opener: The rule that opens the window; :class:`~homestretch.swap.peak.GradientNormPeak` by default.
@@ -158,7 +166,8 @@ class BudgetAware(After):
     """
 
     def __init__(self, opener: SwapRule | None = None, **settings: float) -> None:
-        super().__init__(opener or GradientNormPeak(), Forecast(**settings), name="budget-aware")
+        peak = GradientNormPeak() if opener is None else check_rule("opener", opener)
+        super().__init__(peak, Forecast(**settings), name="budget-aware")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,29 @@ class PartsMemory:
     asked: list[bool] = field(default_factory=list)
 
 
+def check_rule(name: str, given: Any) -> SwapRule:
+    """``given``, if it is a swap rule.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if isinstance(given, SwapRule):
+        return given
+    if isinstance(given, (list, tuple)):
+        raise TypeError(f"{name} must be a swap rule, got a {type(given).__name__} of them: unpack it, as in AnyOf(*rules)")
+    raise TypeError(f"{name} must be a swap rule, such as AtEpoch(30), got {given!r}; wrap a function in Custom")
+
+
+def _all_in(rule: SwapRule) -> list[SwapRule]:
+    """The rule and those that it is made of, at any depth."""
+    return [rule, *(r for part in rule.parts for r in _all_in(part))] if isinstance(rule, Combination) else [rule]
+
+
+def _name(kind: str, rules: Sequence[SwapRule]) -> str:
+    """A name from those of the parts, which may be no rules yet."""
+    return f"{kind}({', '.join(check_rule(f'a part of {kind}', rule).name for rule in rules)})"
+
+
 class Combination(SwapRule):
     """Base of rules over other rules, its parts: their states are kept inside its own.
 
@@ -34,13 +57,13 @@ class Combination(SwapRule):
     def __init__(self, parts: Sequence[SwapRule], name: str) -> None:
         if not parts:
             raise ValueError(f"{name} needs at least one rule")
-        if wrong := next((part for part in parts if not isinstance(part, SwapRule)), None):
-            raise TypeError(f"the parts of {name} must be swap rules, got {type(wrong).__name__}; wrap a function in Custom")
-        if len({id(part) for part in parts}) < len(parts):
-            raise ValueError(f"{name} was given one rule object twice: make two")
+        held = [id(rule) for part in parts for rule in _all_in(check_rule(f"a part of {name}", part))]
+        if len(set(held)) < len(held):
+            raise ValueError(f"{name} was given one rule object twice, be it inside other rules: make two")
         super().__init__()
         self.parts = list(parts)
         self.name = name
+        self.needs_budget = any(part.needs_budget for part in parts)
 
     def reset(self) -> None:
         """Forget everything, in all parts."""
@@ -120,7 +143,7 @@ class AnyOf(_Vote):
     """
 
     def __init__(self, *rules: SwapRule, name: str | None = None) -> None:
-        super().__init__(rules, name or f"any-of({', '.join(r.name for r in rules)})")
+        super().__init__(rules, name or _name("any-of", rules))
 
     def _count(self, decisions: Sequence[Decision]) -> Decision:
         wanting = [d for d in decisions if d.swap]
@@ -136,7 +159,7 @@ class AllOf(_Vote):
     """
 
     def __init__(self, *rules: SwapRule, name: str | None = None) -> None:
-        super().__init__(rules, name or f"all-of({', '.join(r.name for r in rules)})")
+        super().__init__(rules, name or _name("all-of", rules))
 
     def _count(self, decisions: Sequence[Decision]) -> Decision:
         refusing = [d for d in decisions if not d.swap]
@@ -152,7 +175,7 @@ class Fallback(AnyOf):
     """
 
     def __init__(self, rule: SwapRule, share: float = 0.5) -> None:
-        super().__init__(rule, AtShare(share), name=f"fallback({rule.name})")
+        super().__init__(rule, AtShare(share), name=_name("fallback", (rule,)))
 
 
 @dataclass
@@ -167,7 +190,8 @@ class After(Combination):
     """One rule opens the window, another decides inside it.
 
     Both see every epoch from the start, so that the second has its trends ready, but it can neither swap nor ask for a probe
-    before the window is open. The window stays open.
+    before the window is open. The window stays open. If the answer to a probe of the first opens it, the second decides from
+    the next epoch on.
 
     Args:
         opener: The rule that opens.
@@ -179,7 +203,7 @@ class After(Combination):
     memory: AfterMemory
 
     def __init__(self, opener: SwapRule, then: SwapRule, name: str | None = None) -> None:
-        super().__init__((opener, then), name or f"after({opener.name}, {then.name})")
+        super().__init__((opener, then), name or _name("after", (opener, then)))
 
     def judge(self, observation: Observation) -> Decision:
         """Ask the opener until it opens, the other from then on."""
@@ -188,7 +212,7 @@ class After(Combination):
             opening = opener.observe(observation)
             if not opening.swap:
                 then.watch(observation)
-                return replace(opening, rule=self.name, probe=False)
+                return replace(opening, rule=self.name)
             self.memory.opened, self.memory.because = observation.epoch, opening.reason
         return self._inside(then.observe(observation))
 
@@ -202,8 +226,15 @@ class After(Combination):
         then.watch(observation)
 
     def weigh(self, observation: Observation, probe: ProbeResult) -> Decision:
-        """Hand the probe's result to the rule that decides."""
-        return self._inside(self.parts[1].weigh(observation, probe))
+        """Hand the probe's result to the rule that asked for it: the opener while the window is closed."""
+        opener, then = self.parts
+        if self.memory.opened:
+            return self._inside(then.weigh(observation, probe))
+        opening = opener.weigh(observation, probe)
+        if not opening.swap:
+            return replace(opening, rule=self.name)
+        self.memory.opened, self.memory.because = observation.epoch, opening.reason
+        return self._inside(self.decide(False, f"{then.name} decides from the next epoch on", **opening.values))
 
     def _inside(self, decision: Decision) -> Decision:
         opened = f"window open since epoch {self.memory.opened} ({self.memory.because})"

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from homestretch.decision import Decision
 from homestretch.swap.base import Observation, SwapRule
 
@@ -46,6 +48,7 @@ class Custom(SwapRule):
         answer = self.function([Observation(**seen) for seen in self.memory.seen])
         if isinstance(answer, Decision):
             return answer
-        if not isinstance(answer, bool):
-            raise TypeError(f"{self.name} must return a bool or a Decision, got {type(answer).__name__}")
-        return self.decide(answer, f"{self.name} says {'swap' if answer else 'stay'} after epoch {observation.epoch}")
+        if not isinstance(answer, (bool, np.bool_)):
+            kind = f"{type(answer).__module__}.{type(answer).__qualname__}".removeprefix("builtins.")
+            raise TypeError(f"{self.name} must return a bool or a Decision, got {kind}")
+        return self.decide(bool(answer), f"{self.name} says {'swap' if answer else 'stay'} after epoch {observation.epoch}")

@@ -59,6 +59,7 @@ class AtShare(SwapRule):
     """
 
     name = "at-share"
+    needs_budget = True
 
     def __init__(self, share: float = 0.3) -> None:
         super().__init__()

@@ -64,9 +64,7 @@ class AtLoss(SwapRule):
 
     def __init__(self, target: float) -> None:
         super().__init__()
-        if not math.isfinite(target):
-            raise ValueError(f"target must be finite, got {target}")
-        self.target = target
+        self.target = arguments.finite("target", target)
 
     def judge(self, observation: Observation) -> Decision:
         """Compare the loss."""

@@ -7,6 +7,10 @@ epoch: one that still falls fast is left alone for longer. The power b cannot be
 short probe shows its slow start and nothing else; so it is assumed: 1, a loss halved by each doubling of its cost, which errs
 on the late side. A method that has to gather curvature first spends some iterations at little gain: that start is taken off
 the budget. What was assumed wrongly the safe resort corrects.
+
+With many models and losses, a squared error on linear outputs for one, the norm is largest at the start and no peak ever comes.
+A norm that has shown none in the first :math:`0.3` of the budget, and does not climb, is taken to have had it there. As nothing
+but its silence speaks for the swap then, the convex phase is taken to make half the power.
 """
 
 from __future__ import annotations
@@ -15,14 +19,15 @@ from dataclasses import dataclass, field
 
 from homestretch import arguments, trend
 from homestretch.decision import Decision
-from homestretch.swap.base import Observation, SwapRule
+from homestretch.swap.base import Observation, ProbeResult, SwapRule
 from homestretch.swap.budget import best_moment
-from homestretch.swap.combine import After, AllOf, AnyOf
+from homestretch.swap.combine import After, AllOf, AnyOf, check_rule
 from homestretch.swap.fixed import AtShare
 from homestretch.swap.peak import GradientNormPeak
 from homestretch.swap.settled import Settled
 
 _FIRST_STEP = 3.0  # gradient-equivalents: an evaluation and one step with its search
+_QUIET_RISE = 1.25  # above its trough a norm that has shown no peak counts as climbing from here on
 _LEAST_POINTS = 4  # epochs that a trend of the first phase is taken over, at least
 
 
@@ -43,6 +48,7 @@ class Pace(SwapRule):
     """
 
     name = "pace"
+    needs_budget = True
     Memory = PaceMemory
     memory: PaceMemory
 
@@ -86,6 +92,7 @@ class FullBatches(AtShare):
     """
 
     name = "full-batches"
+    needs_budget = False  # on mini-batches it asks for none
 
     def judge(self, observation: Observation) -> Decision:
         """Look at the steps, then at what is spent of the budget."""
@@ -98,9 +105,9 @@ class PacedPeak(AnyOf):
     """The peak of the gradient norm opens the window, the pace of the first phase and the budget choose the moment in it.
 
     Needs a budget, and no probes. A first phase on full batches is not waited for beyond ``full_batch_share``. One whose
-    gradient norm shows no peak ends at ``latest``, unless the norm is still climbing then: a run whose peak has not come when
-    the budget ends does not swap, nor does one whose moment comes when what is left would pay for less than twice
-    the convex phase's start.
+    gradient norm shows no peak and does not climb ends at the moment for half the ``convex_power``, from ``quiet_share`` on,
+    and at ``latest`` whatever its pace. A run whose norm still climbs when the budget ends does not swap, nor does one whose moment
+    comes when what is left would pay for less than twice the convex phase's start.
 
     Args:
         opener: The rule that opens the window; :class:`~homestretch.swap.peak.GradientNormPeak` by default.
@@ -108,6 +115,8 @@ class PacedPeak(AnyOf):
         start_up: See :class:`Pace`; no swap on mini-batches comes later than twice this before the end of the budget, none at
             all where less than 3 gradient-equivalents are left.
         latest: Share of the budget from which to swap without a peak, once the norm is not climbing.
+        quiet_share: Share of the budget from which a norm that shows no peak and no climb is taken to have been largest at the
+            start; 1 switches this off.
         full_batch_share: Share of the budget for a first phase on full batches.
     """
 
@@ -118,15 +127,25 @@ class PacedPeak(AnyOf):
         convex_power: float = 1.0,
         start_up: float = 10.0,
         latest: float = 0.75,
+        quiet_share: float = 0.3,
         full_batch_share: float = 0.1,
     ) -> None:
-        window = After(opener or GradientNormPeak(fallback_share=None), Pace(convex_power, start_up=start_up))
-        super().__init__(window, AllOf(AtShare(latest), Settled()), FullBatches(full_batch_share), name="paced-peak")
-        self.start_up = start_up
+        peak = GradientNormPeak(fallback_share=None) if opener is None else check_rule("opener", opener)
+        window = After(peak, Pace(convex_power, start_up=start_up))
+        quiet = AllOf(AtShare(quiet_share), Settled(rise=_QUIET_RISE), Pace(0.5 * convex_power, start_up=start_up))
+        late = AllOf(AtShare(latest), Settled())
+        super().__init__(window, quiet, late, FullBatches(full_batch_share), name="paced-peak")
+        self.start_up = arguments.at_least("start_up", start_up, 0.0)
 
     def judge(self, observation: Observation) -> Decision:
         """Ask all parts, then see that the budget pays for more than the convex phase's start."""
-        decision = super().judge(observation)
+        return self._within_budget(observation, super().judge(observation))
+
+    def weigh(self, observation: Observation, probe: ProbeResult) -> Decision:
+        """Likewise, with the answer to a probe that the opener asked for."""
+        return self._within_budget(observation, super().weigh(observation, probe))
+
+    def _within_budget(self, observation: Observation, decision: Decision) -> Decision:
         if not decision.swap or observation.budget is None:
             return decision
         left = observation.budget - observation.cost

@@ -15,6 +15,8 @@ from homestretch.decision import Decision
 from homestretch.swap.base import Observation, SwapRule
 from homestretch.swap.smoothing import KINDS, smooth, span
 
+_RELEASE = 0.97
+
 
 @dataclass
 class PeakMemory:
@@ -59,7 +61,8 @@ class GradientNormPeak(SwapRule):
         window_steps: The same in steps of the first optimizer, rounded to whole epochs, in place of ``window``.
         smoothing: ``"median"``, ``"ema"`` or ``"none"``.
         patience: Epochs below the threshold that are needed.
-        release: Share of the maximum above which the count of such epochs starts again, at least ``factor``.
+        release: Share of the maximum above which the count of such epochs starts again, at least ``factor``; 0.97 by default,
+            or ``factor`` where that is more.
         fallback_share: Share of the budget after which to swap without a peak; ``None`` never does.
     """
 
@@ -77,7 +80,7 @@ class GradientNormPeak(SwapRule):
         window_steps: int | None = None,
         smoothing: str = "median",
         patience: int = 3,
-        release: float = 0.97,
+        release: float | None = None,
         fallback_share: float | None = 0.5,
     ) -> None:
         super().__init__()
@@ -88,7 +91,8 @@ class GradientNormPeak(SwapRule):
         self.window_steps = None if window_steps is None else arguments.count("window_steps", window_steps)
         self.smoothing = arguments.one_of("smoothing", smoothing, KINDS)
         self.patience = arguments.count("patience", patience)
-        self.release = arguments.at_least("release", arguments.fraction("release", release), self.factor)
+        given = max(_RELEASE, self.factor) if release is None else arguments.fraction("release", release)
+        self.release = arguments.at_least("release", given, self.factor)
         self.fallback_share = None if fallback_share is None else arguments.fraction("fallback_share", fallback_share)
 
     def judge(self, observation: Observation) -> Decision:

@@ -23,6 +23,19 @@ def check_policies(rule: SwapRule | None, resort: Resort | None) -> None:
         raise TypeError(f"resort must be a policy such as MeasuredResort() or NoResort(), got {resort!r}")
 
 
+def check_budget(rule: SwapRule, budget: float | None) -> None:
+    """Refuse a rule that the end of the first epoch would refuse.
+
+    Raises:
+        ValueError: If it needs a budget and none is known.
+    """
+    if rule.needs_budget and budget is None:
+        raise ValueError(
+            f"rule: {rule.name} needs a budget, and none is known: give TwoPhase budget=..., the planned cost of the run in "
+            "gradient-equivalents (an epoch of mini-batches is one), or a rule that needs none"
+        )
+
+
 def check_first(first: Optimizer) -> None:
     """Refuse a first optimizer whose run could not be gone on with, before an epoch has been made.
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
+
+from homestretch.errors import UnsupportedError
 
 
 class SharedGroups(Optimizer):
@@ -37,3 +41,25 @@ class SharedGroups(Optimizer):
 def ids(optimizer: Optimizer) -> list[int]:
     """The identities of an optimizer's parameters, in order."""
     return [id(p) for group in optimizer.param_groups for p in group["params"]]
+
+
+def check_trainable(first: Optimizer, count: int, known: Sequence[Tensor]) -> None:
+    """Refuse what the convex phase would not move: parameters that came, or were unfrozen, since the optimizer was made.
+
+    Args:
+        first: The first optimizer.
+        count: How many parameters it had.
+        known: Those that were trainable.
+
+    Raises:
+        UnsupportedError: If there are such parameters.
+    """
+    if len(ids(first)) != count:
+        raise UnsupportedError("first has other parameters than at the start, which the convex phase would not move")
+    before = {id(p) for p in known}
+    unfrozen = [p for group in first.param_groups for p in group["params"] if p.requires_grad and id(p) not in before]
+    if unfrozen:
+        raise UnsupportedError(
+            f"{len(unfrozen)} parameters (the first of shape {tuple(unfrozen[0].shape)}) were frozen when TwoPhase was made "
+            "and are trainable now, which the convex phase would not move: unfreeze all that shall be trained before it is made"
+        )

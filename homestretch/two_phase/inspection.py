@@ -9,6 +9,7 @@ price allows: one inspection takes at most ``share`` of the budget (of the cost 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from homestretch.two_phase.optimizer import TwoPhase
 
 MODES = ("record", "wait")
+_TOTAL_SHARE = 0.05
 _EXTRA_PRODUCTS = 2  # the first product is made in several ways, to choose one that can be trusted
 
 
@@ -62,7 +64,7 @@ class Inspection(Remembering):
     Args:
         mode: ``"record"`` or ``"wait"``.
         share: Price of one inspection at most, as a share of the budget, or of the cost so far where there is none.
-        total_share: Price of all of them at most, likewise.
+        total_share: Price of all of them at most, likewise; 0.05 by default, or ``share`` where that is more.
         products: Hessian products of one inspection, at least 3; each keeps one vector of the parameters' size until its end.
         least_samples: Smallest sample worth a look (all the data, where they are fewer).
         verdict: The condition that ``"wait"`` waits for.
@@ -77,7 +79,7 @@ class Inspection(Remembering):
         mode: str = "record",
         *,
         share: float = 0.01,
-        total_share: float = 0.05,
+        total_share: float | None = None,
         products: int = 8,
         least_samples: int = 64,
         verdict: Verdict | None = None,
@@ -85,7 +87,8 @@ class Inspection(Remembering):
         super().__init__()
         self.mode = arguments.one_of("mode", mode, MODES)
         self.share = arguments.fraction("share", share)
-        self.total_share = arguments.at_least("total_share", arguments.fraction("total_share", total_share), share)
+        given = max(_TOTAL_SHARE, self.share) if total_share is None else arguments.fraction("total_share", total_share)
+        self.total_share = arguments.at_least("total_share", given, self.share)
         self.products = int(arguments.at_least("products", products, 3))
         self.least_samples = arguments.count("least_samples", least_samples)
         self.verdict = verdict or Verdict()
@@ -95,6 +98,18 @@ class Inspection(Remembering):
     def waiting(self) -> bool:
         """Whether a proposed swap waits for the evidence."""
         return bool(self.memory.proposal)
+
+    def check_payable(self, objective: AnyObjective | None, budget: float | None) -> None:
+        """Warn, where the budget is known, if it pays for no look and the swap would wait for ever."""
+        if self.mode != "wait" or objective is None or budget is None:
+            return
+        samples, note = self._affordable(objective, self.share * budget)
+        if not samples:
+            warnings.warn(
+                f"evidence: this run will wait for the evidence and never swap, for {note}: use a larger budget, "
+                "Inspection('wait', share=...), or evidence='record'",
+                stacklevel=4,
+            )
 
     def begin_epoch(self, optimizer: TwoPhase) -> None:
         """Keep the point that the epoch starts from, for the curvature along its step."""
@@ -157,7 +172,10 @@ class Inspection(Remembering):
         base = cost if optimizer.budget is None else max(optimizer.budget, cost)
         if memory.looked >= 0.0 and cost < memory.looked + self.share * base:
             return 0, f"the next look is due at {memory.looked + self.share * base:.4g} gradient-equivalents"
-        allowed = min(self.share * base, self.total_share * base - memory.spent)
+        return self._affordable(objective, min(self.share * base, self.total_share * base - memory.spent))
+
+    def _affordable(self, objective: AnyObjective, allowed: float) -> tuple[int, str]:
+        """How many samples this much pays for; 0 with the reason if too few."""
         price = HESSIAN_PRODUCT * (self.products + _EXTRA_PRODUCTS) + 2.0 * GRADIENT
         affordable = min(objective.samples, int(objective.samples * max(allowed, 0.0) / price))
         # Residuals come all or not at all.

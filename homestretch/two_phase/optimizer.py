@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -20,10 +20,12 @@ from homestretch.promotion import Promotion
 from homestretch.resort import MeasuredResort, Resort
 from homestretch.swap import SwapRule, default_rule
 from homestretch.two_phase import state as state_format
+from homestretch.two_phase.accounts import Accounts
 from homestretch.two_phase.averages import use_training_weights
 from homestretch.two_phase.choices import check_choices, check_first, check_policies
+from homestretch.two_phase.first_step import first_step
 from homestretch.two_phase.gradient_norm import RunningMean
-from homestretch.two_phase.groups import SharedGroups, ids
+from homestretch.two_phase.groups import check_trainable, ids
 from homestretch.two_phase.hand_over import Second, SecondPhase, growing, second_function
 from homestretch.two_phase.inspection import Inspection, as_inspection
 from homestretch.two_phase.journal import Iterations
@@ -32,7 +34,7 @@ from homestretch.two_phase.measure import observe
 from homestretch.two_phase.transitions import after_first_epoch, after_second_epoch
 
 
-class TwoPhase(SharedGroups):
+class TwoPhase(Accounts):
     """A torch optimizer over two: mini-batches first, the whole objective after the swap.
 
     Example:
@@ -58,7 +60,8 @@ class TwoPhase(SharedGroups):
             price, by default 1 % of the budget (of the cost so far without one) for each look.
         gradient_norm: ``"running-mean"`` (free), ``"probe"`` (a fixed sample) or ``"exact"`` (costs a pass).
         probe_samples: Size of the fixed sample for ``"probe"``.
-        budget: Planned cost of the whole run in gradient-equivalents, for rules that ask.
+        budget: Planned cost of the whole run in gradient-equivalents, for rules that ask. A loop of your own may spend more,
+            but no swap comes where what is left would not pay for a step of the convex phase.
         decoupled_decay: What becomes of a decoupled weight decay at the swap: ``"ignore"`` it, as no loss contains it, or
             keep it as a ``"penalty"``.
         promote: Whether the convex phase runs in float64, data, buffers and parameters cast at the swap and back at a resort;
@@ -103,10 +106,9 @@ class TwoPhase(SharedGroups):
         self.rule = rule if rule is not None else default_rule(budget)
         self.resort = resort if resort is not None else MeasuredResort()
         self.history = history if history is not None else History()
-        self.budget = None if budget is None else arguments.positive("budget", budget)
-        self.planned = False  # whether the budget is a plan, not given by the user
         self.metrics = metrics
         self.inspection = as_inspection(evidence)
+        self._set_budget(budget)
         for remembering in (self.rule, self.resort, self.inspection):
             if remembering is not None:
                 remembering.reset()  # it may have seen another run
@@ -132,43 +134,13 @@ class TwoPhase(SharedGroups):
         self.kept = Kept()
         self.mean = RunningMean(self.trainable, getattr(objective, "group", None))
         self._iterations = Iterations()
-        self._closed = 0.0  # what was spent when the last epoch was closed
+        self._closed = 0.0
         use_training_weights(first)
-
-    @property
-    def spent(self) -> float:
-        """Cost of this run so far, in gradient-equivalents."""
-        return self.meter.gradient_equivalents - self.before[0]
-
-    @property
-    def seconds(self) -> float:
-        """Wall time since this was made, that of earlier sessions of a resumed run included."""
-        return self.meter.seconds - self.before[1]
-
-    def take_counts(self, before: Sequence[float]) -> None:
-        """Go on with the counts of the meter, of which these were there before this run."""
-        self.before = (float(before[0]), float(before[1]))
-        self._closed = self.spent
 
     @property
     def second(self) -> Descent:
         """The method of the convex phase."""
         return self.convex.get()
-
-    def plan(self, budget: float) -> None:
-        """Say what the run may cost, where that was not known when this was made; a budget that was given stays.
-
-        A later plan takes the place of an earlier one. A swap rule that was left to us is chosen again, if no epoch has been
-        made yet.
-
-        Args:
-            budget: Gradient-equivalents planned for the whole run; an epoch of the first phase is one.
-        """
-        if self.budget is not None and not self.planned:
-            return
-        if self.own_rule and not self.epochs and self.budget is None:
-            self.rule = default_rule(budget)
-        self.budget, self.planned = arguments.positive("budget", budget), True
 
     # --- one epoch, one step ---
 
@@ -194,7 +166,7 @@ class TwoPhase(SharedGroups):
             closure: As for any torch optimizer. The first phase also works without one if ``.grad`` is filled.
         """
         if self.phase == "first":
-            return self._first_step(closure)
+            return first_step(self, closure)
         if closure is None:
             raise UnsupportedError(
                 "after the swap step() needs a closure that computes the loss over all the data and calls backward()"
@@ -217,12 +189,11 @@ class TwoPhase(SharedGroups):
 
         Raises:
             NonFiniteError: If loss or gradient norm are not finite in the first phase.
-            UnsupportedError: If ``first`` has got parameters since this was made.
+            UnsupportedError: If ``first`` has got parameters since this was made, or some of them were unfrozen.
         """
         self.epochs += 1
         if self.phase == "first":
-            if len(ids(self.first)) != self._count:
-                raise UnsupportedError("first has other parameters than at the start, which the convex phase would not move")
+            check_trainable(self.first, self._count, self.trainable)
             self.first_epochs += 1
             if self.objective is None or self.spent == self._closed:
                 self.meter.count_gradient(arguments.positive("passes", passes))
@@ -266,7 +237,7 @@ class TwoPhase(SharedGroups):
         """Continue from :meth:`state_dict`'s result, on either side of the swap.
 
         Raises:
-            ValueError: If the state was not saved from a TwoPhase.
+            ValueError: If the state was not saved from a TwoPhase, or from one of another first optimizer, method or growth.
         """
         state_format.load(self, state_dict)
 
@@ -279,28 +250,6 @@ class TwoPhase(SharedGroups):
         if "first" in self.__dict__:
             raise UnsupportedError("add parameters to `first` before TwoPhase is made")
         super().add_param_group(param_group)
-
-    # --- inside ---
-
-    def _first_step(self, closure: Callable[[], Any] | None) -> Any:
-        if self.inspection is not None and not len(self.mean):
-            self.inspection.begin_epoch(self)
-        self.first_steps += 1
-        if closure is None:
-            self.mean.add(None)
-            return self.first.step()
-        weight = float(getattr(closure, "epoch_weight", getattr(closure, "fraction", 1.0)))
-        taken = False
-
-        def watched() -> Any:
-            nonlocal taken
-            loss = closure()
-            if not taken:
-                self.mean.add(loss, weight)
-                taken = True
-            return loss
-
-        return self.first.step(watched)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything, for copies and pickles; torch would keep groups and state alone."""

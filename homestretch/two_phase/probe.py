@@ -39,6 +39,8 @@ def run_probe(optimizer: TwoPhase, decision: Decision) -> ProbeResult:
             trace.append((objective.meter.gradient_equivalents - before, loss))
         if second.stop_reason is not None:
             failure = second.stop_reason.value
+        elif not trace:
+            failure = f"the {allowed:.3g} gradient-equivalents that it was allowed paid for no step"
     except HomestretchError as error:
         start, failure = float("nan"), str(error)
     finally:

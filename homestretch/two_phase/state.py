@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from homestretch.objective import LeastSquares, Objective
-from homestretch.swap import default_rule
+from homestretch.swap import Never, default_rule
 
 if TYPE_CHECKING:
     from homestretch.two_phase.optimizer import TwoPhase
@@ -28,6 +28,7 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
     packed = {**packed, "state": {k: dict(v) for k, v in packed["state"].items()}}
     packed["param_groups"] = [dict(g) for g in packed["param_groups"]]
     about: dict[str, Any] = {
+        "first": type(optimizer.first).__name__,
         "phase": optimizer.phase,
         "epochs": optimizer.epochs,
         "first_epochs": optimizer.first_epochs,
@@ -60,7 +61,11 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
 
 
 def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
-    """Put a saved state back."""
+    """Put a saved state back.
+
+    Raises:
+        ValueError: If it is none of a TwoPhase, or one of another first optimizer, method, growth or rule.
+    """
     groups = packed.get("param_groups") or [{}]
     if _KEY not in groups[0]:
         raise ValueError("state_dict is not that of a TwoPhase: load an optimizer's own state into optimizer.first instead")
@@ -71,8 +76,7 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
         k: {n: v for n, v in entry.items() if not n.startswith(_PREFIX) and n != _KEPT} for k, entry in packed["state"].items()
     }
     first_groups = [{k: v for k, v in g.items() if k != _KEY} for g in groups]
-    if about["promoted"] and optimizer.promotion is None:
-        raise ValueError("the state was saved from a promoted convex phase: make this TwoPhase with promote=True")
+    _check_same(optimizer, about)
     if optimizer.promotion is not None:
         optimizer.promotion.undo()  # the first optimizer's state is cast to the parameters' dtype
     load_first(optimizer, {"state": {k: v for k, v in first_state.items() if v}, "param_groups": first_groups})
@@ -83,10 +87,14 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     optimizer.swap_epoch = about["swap_epoch"]
     optimizer.swap_reason = str(about["swap_reason"])
     _take_plan(optimizer, about)
-    optimizer.rule.load_state_dict(about["rule"])
+    stays = _stays_in_first(optimizer, about)
+    if not stays:
+        optimizer.rule.load_state_dict(about["rule"])
     optimizer.resort.load_state_dict(about["resort"])
     if optimizer.inspection is not None and about["inspection"] is not None:
         optimizer.inspection.load_state_dict(about["inspection"])
+        if stays:
+            optimizer.inspection.memory.proposal = ""  # which would be carried out without asking the rule
     if isinstance(optimizer.objective, _WITH_STATE) and about["objective"] is not None:
         optimizer.objective.load_state_dict(about["objective"])
     if optimizer.growing is not None and about["growing"] is not None:
@@ -107,6 +115,24 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
         }
         group = {**about["second"], "params": list(range(len(numbers)))}
         optimizer.second.load_state_dict({"state": second_state, "param_groups": [group]})
+
+
+def _check_same(optimizer: TwoPhase, about: dict[str, Any]) -> None:
+    """Refuse a state that this optimizer would go on with as another one; older states do not name their first optimizer."""
+    saved, given = about.get("first"), type(optimizer.first).__name__
+    if saved is not None and saved != given:
+        raise ValueError(f"the state was saved with {saved} as first, and first is {given} now: give what wrote it")
+    grew, grows = about["growing"] is not None, optimizer.growing is not None
+    if grew != grows:
+        kinds = {True: "with growth", False: "without growth"}
+        raise ValueError(f"the state was saved {kinds[grew]}, and the objective is {kinds[grows]} now: make it {kinds[grew]}")
+    if about["promoted"] and optimizer.promotion is None:
+        raise ValueError("the state was saved from a promoted convex phase: make this TwoPhase with promote=True")
+
+
+def _stays_in_first(optimizer: TwoPhase, about: dict[str, Any]) -> bool:
+    """Whether a run in its first phase is to stay there: that is how one goes on that was refused at the swap."""
+    return type(optimizer.rule) is Never and about["phase"] == "first"
 
 
 def _numbered(packed: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from homestretch.cost import FORWARD, GRADIENT
 from homestretch.decision import Decision
 from homestretch.descent import StopReason
 from homestretch.resort import Race
@@ -87,7 +88,11 @@ def after_second_epoch(optimizer: TwoPhase, observation: Observation) -> Decisio
 
 
 def propose(optimizer: TwoPhase, proposal: Decision) -> Decision:
-    """Carry out a proposed swap unless the evidence or a race is against it; returns the last word on it."""
+    """Carry out a proposed swap unless the budget, the evidence or a race is against it; returns the last word on it."""
+    if reason := _unpaid(optimizer):
+        decision = replace(proposal, swap=False, reason=f"{reason} ({proposal.reason})")
+        write_decision(optimizer, decision)
+        return decision
     decision = proposal
     if optimizer.inspection is not None:
         with averaged_weights(optimizer.first):
@@ -102,6 +107,19 @@ def propose(optimizer: TwoPhase, proposal: Decision) -> Decision:
         return replace(race, swap=False)
     _begin_second(optimizer, decision, raced=race is not None)
     return decision
+
+
+def _unpaid(optimizer: TwoPhase) -> str:
+    """Why the convex phase would not get to a step within the budget; empty if it would, or if the budget is but a plan."""
+    budget, growing = optimizer.budget, optimizer.growing
+    if budget is None or optimizer.planned:
+        return ""
+    left, needed = budget - optimizer.spent, 2.0 * GRADIENT  # an evaluation here and one at the step's end
+    if growing is not None and not growing.complete:
+        needed = FORWARD + needed * growing.samples / growing.objective.samples
+    if left >= needed * (1.0 - 1e-9):  # sums of mini-batches' shares have their rounding
+        return ""
+    return f"{max(left, 0.0):.3g} gradient-equivalents are left, and {needed:.3g} pay for a step of the convex phase: no swap"
 
 
 def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> None:

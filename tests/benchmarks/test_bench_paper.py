@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import bench_paper, results_io
 from benchmarks.results_io import COLUMNS, read_table
+from homestretch.paper.data import DATA_VARIABLE
 from homestretch.paper.table.cells import cells
 from homestretch.paper.table.outcome import read_table as read_outcomes
 from homestretch.paper.table.traces import read_traces
@@ -58,6 +59,24 @@ def test_a_failure_ends_in_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_paper, "run_cells", lambda part, *_, **__: list(part))
     with pytest.raises(SystemExit):
         bench_paper.main(["--quick", "--out", str(tmp_path / "cells")])
+
+
+def test_images_that_are_not_there_are_said_before_any_cell_begins(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(results_io, "RESULTS", tmp_path / "results")
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "nowhere"))
+    with pytest.raises(SystemExit, match="nowhere: no such folder"):
+        bench_paper.main(["--out", str(tmp_path / "cells")])
+    assert "begins" not in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("flags", "size"), [((), 64), (("--micro-batch", "512"), 512)])
+def test_pieces_are_small_on_a_cpu_unless_asked_for(tmp_path, monkeypatch, flags, size):
+    machines = []
+    monkeypatch.setattr(results_io, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(bench_paper, "_run", lambda cells, machine, *_: machines.append(machine) or [])
+    bench_paper.main(["--quick", "--out", str(tmp_path / "cells"), *flags])
+    assert [machine.micro_batch for machine in machines] == [size]
 
 
 def test_the_benchmark_is_the_promised_one():

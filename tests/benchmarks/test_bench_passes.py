@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -34,6 +36,23 @@ def test_a_way_that_cannot_be_gone_is_told(tmp_path, monkeypatch):
     assert [row["status"] for row in read_table(tmp_path / "passes-cpu.tsv")] == ["OutOfMemoryError: too little memory"]
 
 
-def test_the_shares_of_time_are_of_the_device():
-    slept = bench_passes.timed(lambda: torch.ones(1), 2, "cpu")
-    assert 0.0 < slept < 1.0
+def test_a_time_is_the_median_and_the_first_call_does_not_count(monkeypatch):
+    now, takes = [0.0], iter([9.0, 1.0, 4.0, 2.0])
+    monkeypatch.setattr(bench_passes, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def take():
+        now[0] += next(takes)
+
+    assert bench_passes.timed(take, 3, "cpu") == 2.0
+
+
+def test_the_size_of_a_piece_is_chosen_and_changes_no_loss(tmp_path, monkeypatch):
+    monkeypatch.setattr(results_io, "RESULTS", tmp_path)
+    losses = []
+    for size in ("16", "48"):
+        flags = ["--models", "vgg5-max-relu", "--ways", "eager", "--samples", "48", "--repeats", "1", "--micro-batch", size]
+        bench_passes.main(flags)
+        rows = read_table(tmp_path / "passes-cpu.tsv")
+        assert {row["micro_batch"] for row in rows if row["what"] != "epoch of mini-batches"} == {size}
+        losses.append(float(rows[0]["loss"]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.functional import mse_loss
+from torch.optim import Adam
 
 from benchmarks import bench_rules, results_io
 from benchmarks.bench_rules import CURVE_COLUMNS, NORMS, RULES, adam_curve, replay
 from benchmarks.results_io import Cache, read_table
 from benchmarks.rules_report import findings, spread, swap_table, write_report
+from homestretch import Objective, TwoPhase
+from homestretch.paper.data import load_data, one_hot
+from homestretch.paper.models import build_model
 from homestretch.swap import LiteralPeak
 
 PATTERN = [0.1, 0.08, 0.1, 0.2, 0.4, 0.7, 1.0, 1.0, 0.98, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2]
@@ -45,10 +50,36 @@ def test_rule_that_never_fires_leaves_the_cells_empty():
     }
 
 
-def test_watching_the_exact_norm_changes_nothing():
-    first, again = (adam_curve("softmax", 512, 0, 2) for _ in range(2))
-    assert first == again
-    assert all(point["exact"] > 0.0 and point["running-mean"] > 0.0 for point in first)
+def test_watching_the_exact_norm_changes_nothing(monkeypatch):
+    watched = adam_curve("softmax", 512, 0, 2)
+    unwatched = []
+
+    def without_metrics(*arguments, metrics, **options):
+        optimizer = TwoPhase(*arguments, **options, metrics=lambda: {"exact": 0.0})
+        unwatched.append(optimizer)
+        return optimizer
+
+    monkeypatch.setattr(bench_rules, "TwoPhase", without_metrics)
+    plain = adam_curve("softmax", 512, 0, 2)
+    assert [point | {"exact": 0.0} for point in watched] == plain
+    assert unwatched
+    assert all(point["exact"] > 0.0 and point["running-mean"] > 0.0 for point in watched)
+
+
+def test_the_exact_norm_is_that_of_the_whole_gradient():
+    data = load_data("digits")
+    model = build_model("vit-nomlp", data.image_shape, data.classes, "softmax", seed=0)
+    pair = (data.train_inputs, one_hot(data.train_targets, data.classes))
+    objective = Objective(model, mse_loss, pair, batch_size=512, seed=0)
+    adam = Adam(objective.parameters, lr=1e-3)
+    for closure in objective.minibatches(1):
+        adam.zero_grad()
+        closure()
+        adam.step()
+    adam.zero_grad()
+    objective()
+    (point,) = adam_curve("softmax", 512, 0, 1)
+    assert point["exact"] == pytest.approx(float(torch.cat([p.grad.flatten() for p in objective.parameters]).norm()), rel=1e-4)
 
 
 def test_tables_page_and_figures_are_written(small):

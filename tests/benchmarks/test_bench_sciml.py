@@ -111,6 +111,20 @@ def test_verdicts_say_reached_and_not_reached(small) -> None:
     assert "not run on a common seed" in peer
 
 
+@pytest.mark.parametrize(
+    ("versions", "said"),
+    [
+        (["a", "a"], ""),
+        (["a", "b", "b"], "were made by 2 versions of the code (column `version`). "),
+        (["a", "b", "", ""], "were made by at least 3 versions of the code (column `version`, empty in 2 of 4). "),
+        (["", ""], "do not name the version of the code that made them (column `version`). "),
+    ],
+)
+def test_rows_by_several_versions_of_the_code_are_told(versions, said) -> None:
+    rows = [{"library": "homestretch", "version": version} for version in versions] + [{"library": "scipy", "version": "1.0"}]
+    assert sciml_report.codes(rows) == (said and f"Its rows of homestretch {said}")
+
+
 def trace(last: float) -> list[Sample]:
     """Ever lower errors, the one before the last with the lowest held-out loss but one."""
     errors, held_out = (1.0, 1e-2, 1e-5, last), (1.0, 0.5, 2.0, 0.1)

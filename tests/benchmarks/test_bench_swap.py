@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import bench_swap, results_io
-from benchmarks.results_io import COLUMNS, Cache, read_table
+from benchmarks.results_io import COLUMNS, Cache, read_table, write_environment, write_table
 from benchmarks.swap import FIXED_SHARES, REPLAYED, live_methods
 from benchmarks.swap.cells import SCALES, images, science
-from benchmarks.swap.report import against, verdict, write_report
+from benchmarks.swap.report import against, images_note, seeds_note, verdict, write_report
 
 
 @pytest.fixture
@@ -43,6 +43,7 @@ def test_writes_a_tidy_table_resumes_and_reports(small, monkeypatch):
     page = (small / "docs" / "swap-quick.md").read_text()
     assert all(f"`{row['method']}`" in page for row in rows)
     assert "mean nothing" in page
+    assert "the 1,000 images of [the small size](swap.md): gains on images" in page
     assert (small / "docs" / "swap-quick-regret.png").stat().st_size > 1000
 
 
@@ -65,12 +66,47 @@ def test_a_part_is_run_alone_and_the_rest_of_the_table_stays(small):
 def test_problems_that_need_data_are_left_out_and_named(capsys, monkeypatch):
     found = bench_swap.found_cells("small", None, None)
     assert all(cell.needs is None for cell in found)
-    assert "mnist/vit-nomlp-wkewq-wvwo" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "mnist/vit-nomlp-wkewq-wvwo" in out
+    assert "--data-dir or HOMESTRETCH_DATA" in out
 
 
 def test_an_unknown_problem_is_named():
     with pytest.raises(SystemExit, match="no such problem in scale quick: nope"):
         bench_swap.found_cells("quick", None, ["nope"])
+
+
+@pytest.mark.parametrize(
+    ("problems", "scale", "said"),
+    [
+        (("zoo-sin-64", "mnist/vit-nomlp"), "small", "1,000 images below: gains there"),
+        (("zoo-sin-64", "mnist/vit-nomlp"), "tenth", "1,000 images of [the small size](swap.md): gains on images"),
+        (("zoo-sin-64", "convection"), "tenth", "none of which is here"),
+    ],
+)
+def test_images_are_spoken_of_where_there_are_any(problems, scale, said):
+    assert said in images_note([{"problem": problem} for problem in problems], scale)
+
+
+@pytest.mark.parametrize(("b", "said"), [((0, 1, 2), "3"), ((0,), "1 to 3")])
+def test_how_many_seeds_there_are(b, said):
+    rows = [{"problem": problem, "seed": str(seed)} for problem, seeds in (("a", (0, 1, 2)), ("b", b)) for seed in seeds]
+    assert seeds_note(rows) == f"Seeds a problem: {said}."
+
+
+@pytest.mark.parametrize(("scale", "name", "link"), [("small", "swap", "swap-tenth.md"), ("tenth", "swap-tenth", "swap.md")])
+def test_the_pages_of_the_sizes_lead_to_each_other(tmp_path, scale, name, link):
+    table = tmp_path / f"swap-{scale}.tsv"
+    columns = ("problem", "seed", "method", "loss", "regret", "swap_share", "seconds")
+    methods = ("adam", "adam-cosine", "fixed-20", "default")
+    write_table(
+        table,
+        [{"problem": "zoo-sin-64", "seed": 0, "method": m, "loss": 1.0, "regret": 0.0, "seconds": 1.0} for m in methods],
+        columns,
+    )
+    write_environment(table, {"homestretch"}, scale=scale, note="")
+    write_report(table, tmp_path)
+    assert f"]({link})" in (tmp_path / f"{name}.md").read_text()
 
 
 def rows_of(default, adam, regret):

@@ -64,11 +64,16 @@ def test_what_cannot_be_parsed_exits_with_2(call, arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("run", "--budget", 0), "budget must be a positive number"),
-        (("run", "--budget", "inf"), "budget must be a positive number"),
-        (("run", "--batch", 0), "batch must be at least 1"),
-        (("run", "--threads", -1), "threads must be at least 0"),
-        (("run", "--learning-rate", 0), "learning-rate must be positive"),
+        (("run", "--budget", 0), "--budget must be a positive number"),
+        (("run", "--budget", "inf"), "--budget must be a positive number of gradient-equivalents, got inf: give"),
+        (("demo", "--budget", 0), "--budget must be a positive number"),
+        (("demo", "--seed", -1), "--seed must be from 0"),
+        (("run", "--batch", 0), "--batch must be at least 1, got 0: give a number of samples"),
+        (("run", "--threads", -1), "--threads must be at least 0, got -1: 0 leaves it to torch"),
+        (("run", "--seed", -1), "--seed must be from 0 to 2**63 - 1, got -1"),
+        (("run", "--seed", 10**23), f"--seed must be from 0 to 2**63 - 1, got {10**23}"),
+        (("compare", "--seed", 2**63), f"--seed must be from 0 to 2**63 - 1, got {2**63}"),
+        (("run", "--learning-rate", 0), "--learning-rate must be positive and finite, got 0.0: give"),
         (("run", "--device", "abacus"), "device 'abacus' cannot be used here"),
         (("run", "--rule", "epoch"), "swap-at must be given with --rule epoch"),
         (("run", "--rule", "epoch", "--second", "none"), "--rule epoch with --second none has nothing to swap to"),
@@ -77,16 +82,32 @@ def test_what_cannot_be_parsed_exits_with_2(call, arguments):
         (("run", "--swap-at", 0.3), "swap-at goes with --rule epoch or share only, got --rule paced"),
         (("run", "--rule", "start", "--second", "cg", "--swap-at", 2), "got --rule start"),
         (("run", "--second", "none", "--rule", "share", "--swap-at", 0.3), "--second none has nothing to swap to"),
-        (("run", "--rule", "share", "--swap-at", 3), "share must"),
-        (("run", "--train-limit", 0), "train_limit must be at least 1"),
+        (("run", "--rule", "epoch", "--swap-at", -1), "--swap-at must be a whole number of epochs with --rule epoch, got -1"),
+        (("run", "--rule", "share", "--swap-at", 3), "--swap-at must be a share of the budget with --rule share, above 0"),
+        (("run", "--rule", "share", "--swap-at", 0), "above 0 and at most 1, got 0: give 0.3 for 30 %"),
+        (("run", "--train-limit", 0), "--train-limit must be at least 1, got 0: leave it out for all samples"),
+        (("run", "--validation-limit", 0), "--validation-limit must be at least 1, got 0: leave it out for all samples"),
+        (("run", "--data-dir", "images"), "--data-dir images has no effect"),
+        (("compare", "--data-dir", "images"), "--data-dir images has no effect"),
+        (("run", "--second", "none", "--no-resort"), "--no-resort has no effect with --second none"),
         (("run", "--data", "mnist", "--data-dir", "nowhere"), "nowhere: no such folder"),
-        (("run", "--out", "file/below", *TINY), "file"),
+        (("run", "--out", "file", *TINY), "--out must be a folder, got file, but file is a file: give another --out"),
+        (("run", "--out", "file/below", *TINY), "--out must be a folder, got file/below, but"),
+        (("run", "--out", "/proc/nothing", *TINY), "--out must be a folder"),
+        (("compare", "--out", "file"), "--out must be a folder, got file"),
+        (("demo", "--out", "file"), "--out must be a folder, got file"),
+        (("paper", "figures", "--out", "file"), "--out must be a folder, got file"),
+        (("paper", "report", "--out", "file"), "--out must be a folder, got file"),
+        (("paper", "table", "--sets", "digits", "--out", "file"), "--out must be a folder, got file/tenth, but"),
         (("compare", "--recipes", "adam", "adam"), "different names"),
         (("resume", "nowhere"), "nowhere"),
         (("plot", "nowhere"), "there is no record.jsonl in nowhere"),
         (("paper", "table", "--no-run", "--out", "nowhere"), "nowhere/tenth holds no outcomes: give --out and --size"),
         (("paper", "table", "--sets", "digits", "mnist", "--data-dir", "nowhere"), "nowhere: no such folder"),
         (("paper", "table", "--sets", "digits", "--device", "abacus"), "device 'abacus' cannot be used here"),
+        (("paper", "table", "--sets", "digits", "--models", "gpt-char"), "no cell: gpt-char goes with --sets python-docs"),
+        (("paper", "table", "--sets", "digits", "--data-dir", "images"), "--data-dir images has no effect"),
+        (("paper", "table", "--seeds", -1), "--seeds must be different numbers from 0 to 2**63 - 1, got -1"),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_leaves_nothing(call, tmp_path, monkeypatch, arguments, message):
@@ -128,8 +149,9 @@ def test_missing_extras_are_named_in_one_line(call, monkeypatch, missing):
     )
 
 
-def test_version(call):
-    assert call("--version") == (0, f"homestretch {__version__}\n", "")
+@pytest.mark.parametrize("arguments", [("--version",), ("--debug", "--version"), ("--version", "--debug")])
+def test_version(call, arguments):
+    assert call(*arguments) == (0, f"homestretch {__version__}\n", "")
 
 
 @pytest.mark.parametrize("form", ["tsv", "markdown", "table"])

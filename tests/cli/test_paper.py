@@ -61,6 +61,22 @@ def test_figures_and_the_page(call, out):
     assert (out / "docs" / "figures" / "figure-6-digits-vit-nomlp-wkewq-wvwo.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [((), "By hand and long ago."), (("--note", "Another remark."), "Another remark."), (("--note", ""), "")],
+)
+def test_the_note_beside_the_results_is_on_the_page_unless_another_is_given(call, out, given, expected):
+    results = out / "tiny" / "table.parquet"
+    results.with_name("table.note.md").write_text("By hand and long ago.\n")
+    code, _, err = call("paper", "report", "--results", results, "--out", out / "noted", *given)
+    results.with_name("table.note.md").unlink()
+    assert (code, err) == (0, "")
+    page = (out / "noted" / "what-we-found.md").read_text()
+    assert (f"\n*Written by hand, not from the results:* {expected}\n" in page) == bool(expected)
+    assert ("written by hand" in page.split("## What was run")[0]) == bool(expected)
+    assert ("long ago" in page) == (not given)
+
+
 def test_cells_that_fail_are_said(call, tmp_path):
     settings = tmp_path / "tiny" / "digits" / "vit-nomlp-wkewq-wvwo" / "seed-0" / "adam" / "settings.json"
     settings.parent.mkdir(parents=True)

@@ -76,3 +76,8 @@ def test_wrong_arguments(arguments, message):
 def test_wrong_width(network):
     with pytest.raises(ValueError, match="width"):
         spectral_density(network.product, network.like, starts=1, steps=3).density(np.zeros(1), width=0.0)
+
+
+def test_no_parameter_has_no_density():
+    with pytest.raises(ValueError, match="like is empty: there is no parameter"):
+        spectral_density(lambda v: v, [])

@@ -112,3 +112,8 @@ def test_verdict_reason_and_state():
     assert decision.values["lambda_max"] == 1.0
     fresh.load_state_dict(json.loads(json.dumps(verdict.state_dict())))
     assert fresh.observe(CONVEX).swap
+
+
+def test_no_parameter_gives_no_evidence():
+    with pytest.raises(ValueError, match="gradient is empty: there is no parameter"):
+        gather(lambda v: v, [])

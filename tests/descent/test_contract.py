@@ -391,3 +391,17 @@ def test_a_budget_holds_though_parameters_are_frozen_and_freed():
     assert objective.meter.gradient_equivalents - spent <= 16.5
     iterations = [r.iteration for r in optimizer.history]
     assert iterations == list(range(1, len(iterations) + 1))
+
+
+def test_the_state_of_another_method_is_refused_by_both_names():
+    model = network()
+    optimizer = LBFGS(model.parameters())
+    train(model, optimizer, 2)
+    state = optimizer.state_dict()
+    with pytest.raises(ValueError, match="saved by the method lbfgs, and this is conjugate-gradient"):
+        ConjugateGradient(network().parameters()).load_state_dict(through_a_file(state))
+    old = through_a_file(state)
+    del old["param_groups"][0]["descent"]["direction"]  # as older versions wrote it
+    again = LBFGS(network().parameters())
+    again.load_state_dict(old)
+    assert again.scalars["iteration"] == 2

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import nn
 
-from homestretch import LeastSquares, LevenbergMarquardt, vectors
+from homestretch import LeastSquares, LevenbergMarquardt, StopReason, vectors
 from homestretch.directions.levenberg_marquardt import LevenbergMarquardtDirection
 from homestretch.errors import NonFiniteError, UnsupportedError
 from tests.directions.problems import regression
@@ -231,3 +231,14 @@ def test_no_jacobian_is_made_that_the_budget_does_not_pay_for(budget):
     made = [record for record in optimizer.history if "damping" in record.extra]
     assert bool(made) == (budget > 30.0)
     assert all(record.restart == "the budget allows no Jacobian" for record in optimizer.history if record not in made)
+
+
+def test_what_is_left_of_a_budget_is_said_to_be_too_little() -> None:
+    p = torch.tensor([-1.2, 1.0], dtype=torch.float64, requires_grad=True)
+    function = LeastSquares(lambda: torch.stack([10 * (p[1] - p[0] ** 2), 1 - p[0]]), [p])
+    optimizer = LevenbergMarquardt([p], budget=15.0)
+    optimizer.minimize(function, 50)
+    last = optimizer.history[-1]
+    assert (last.restart, last.step) == ("the budget allows no Jacobian", 0.0)
+    assert function.meter.gradient_equivalents < 14.0
+    assert optimizer.stop_reason is StopReason.BUDGET

@@ -28,6 +28,7 @@ def test_every_section_with_code_ran(names):
         "An equation that is too hard at once",
         "Guards",
         "Derivatives of the network",
+        "tanh on a CPU",
     ]
     assert isinstance(names["objective"], LeastSquares)
     assert isinstance(names["optimizer"], SelfScaledBroyden)

@@ -36,6 +36,11 @@ def test_every_entry_of_the_navigation_is_a_page():
     assert not missing
 
 
+def test_what_is_said_by_hand_of_the_papers_table_is_on_its_page():
+    note = (ROOT / "benchmarks" / "results" / "paper.note.md").read_text(encoding="utf-8").strip()
+    assert note in (DOCS / "paper" / "what-we-found.md").read_text(encoding="utf-8")
+
+
 def test_every_page_is_in_the_navigation():
     known = set(entries(SITE["nav"]))
     assert {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")} == known

@@ -11,7 +11,7 @@ from homestretch import LBFGS, AtEpoch, LeastSquares, NoResort, SelfScaledBroyde
 from homestretch.errors import UnsupportedError
 from homestretch.history import EpochRecord, IterationRecord
 from homestretch.objective.held_out import HeldOut
-from homestretch.objective.redraw import Box, ResidualRedraw, ResidualRefinement, UniformRedraw
+from homestretch.objective.redraw import Box, ResidualRedraw, UniformRedraw
 from homestretch.objective.taylor import laplacian
 
 SQUARE = Box([0.0, 0.0], [1.0, 1.0])
@@ -45,34 +45,6 @@ def test_points_are_drawn_when_they_are_due():
     assert "points of 'border' drawn uniformly, draw 2" in changed[12]
     assert "points of 'equation' drawn by residual, draw 3" in changed[12]
     assert sum(bool(c) for c in changed) == 4
-
-
-def test_the_odds_are_those_of_the_residual_at_the_pool():
-    def residuals(model, points):
-        return {"equation": torch.where(points["equation"][:, :1] > 0.8, 1.0, 1e-6).double() + 0.0 * model(points["equation"])}
-
-    net = nn.Linear(2, 1).double()
-    rule = {"equation": ResidualRedraw(SQUARE, 1, floor=0.0, pool=20)}
-    f = LeastSquares(residuals, net, {"equation": SQUARE(50, torch.Generator().manual_seed(0))}, redraw=rule)
-    f()
-    before = f.meter.forwards
-    f.redraw()
-    assert bool((f.points["equation"][:, 0] > 0.8).all())
-    assert f.meter.forwards == before + 20.0  # the pool is twenty times the points
-
-
-def test_points_shared_by_all_terms_weigh_these():
-    def residuals(model, x):
-        return {"left": (x[:, 0] < 0.5).double() + 0.0 * model(x)[:, 0], "right": (x[:, 0] >= 0.5).double()}
-
-    rule = ResidualRefinement(SQUARE, 3, add=5)
-    f = LeastSquares(
-        residuals, nn.Linear(2, 1).double(), SQUARE(9, torch.Generator().manual_seed(0)), weights={"right": 4.0}, redraw=rule
-    )
-    f.redraw()
-    assert f.points.shape == (14, 2)
-    assert bool((f.points[9:, 0] >= 0.5).all())
-    assert f.change == "points added by residual, draw 1"
 
 
 def run(make, redraw=None, seed=0, iterations=17):

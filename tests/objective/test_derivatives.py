@@ -146,6 +146,16 @@ def test_what_taylor_does_not_know_goes_forward() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
+def test_a_network_with_hooks_goes_forward() -> None:
+    net, x = network(), points()["equation"]
+    net[0].register_forward_hook(lambda module, given, output: 3.0 * output)
+    chosen = fastest(net, x, order=(2, 1))
+    assert chosen.mode == "forward"
+    assert "forward hooks" in chosen.reason
+    for ours, theirs in zip(chosen(net, x), reverse(net, x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
 class Opaque(torch.autograd.Function):
     """An operation with no forward-mode derivative."""
 

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import dropout, mse_loss
+from torch.utils.data import DataLoader, Dataset
 
 from homestretch import Objective
 from homestretch.errors import NondeterministicLossError
 from homestretch.objective.determinism import layer_at_fault
+from homestretch.objective.taylor import taylor
 
 
 class Noise(nn.Module):
@@ -107,3 +112,52 @@ def test_hooks_are_removed():
     layer_at_fault(model, lambda: model(torch.zeros(2, 3)))
     assert not model._forward_hooks
     assert not model[0]._forward_hooks
+
+
+class Augmented(Dataset):
+    def __init__(self, noise):
+        self.noise = noise
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        _, targets = samples()
+        return {"x": torch.full((3,), float(index), dtype=torch.float64) + self.noise(), "y": targets[index] * 0.0}
+
+
+def read(model, batch):
+    return model(batch["x"]), batch["y"]
+
+
+@pytest.mark.parametrize("noise", [lambda: torch.randn(3), lambda: random.random(), lambda: np.random.rand()])  # noqa: NPY002
+@pytest.mark.parametrize("wrap", [lambda data: data, lambda data: DataLoader(data, batch_size=5)])
+def test_data_that_are_read_differently_each_time_are_refused(noise, wrap):
+    objective = Objective(nn.Linear(3, 3).double(), mse_loss, wrap(Augmented(noise)), compute=read)
+    with pytest.raises(NondeterministicLossError, match="data: reading the same samples twice gave different ones"):
+        objective.check_deterministic()
+
+
+def test_augmentation_by_the_index_alone_passes():
+    objective = Objective(nn.Linear(3, 3).double(), mse_loss, Augmented(lambda: float("nan")), compute=read)
+    objective.check_deterministic()
+
+
+def test_the_check_costs_two_forward_passes_over_a_micro_batch():
+    objective = Objective(nn.Linear(3, 3).double(), mse_loss, samples(), micro_batch=3)
+    objective.check_deterministic()
+    assert objective.meter.gradient_equivalents == pytest.approx(2 / 3 * 3 / 12)
+
+
+def test_a_model_that_allows_no_hooks_is_told_of_all_the_same():
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 1))
+
+        def forward(self, x):
+            return taylor(self.net, x, order=1).first[0] + 0.1 * torch.randn_like(x)
+
+    objective = Objective(Noisy(), nn.functional.mse_loss, (torch.zeros(8, 1), torch.zeros(8, 1)))
+    with pytest.raises(NondeterministicLossError, match="not found, as the layers cannot be watched"):
+        objective.check_deterministic()

@@ -40,6 +40,28 @@ def test_a_fraction_is_taken_out_of_every_set_and_rows_stay_together():
     assert not torch.equal(HeldOutWatch(HeldOut(0.2), points, seed=2).points["a"][0], out[0])
 
 
+@pytest.mark.parametrize("needs", [True, False])
+def test_both_parts_stay_differentiable_leaves(needs):
+    watch = HeldOutWatch(HeldOut(0.2), torch.zeros(10, 2, requires_grad=needs), seed=0)
+    for part in (watch.fitted, watch.points):
+        assert part.is_leaf
+        assert part.requires_grad is needs
+        copy.deepcopy(part)
+
+
+@pytest.mark.parametrize("kept", [0.2, (torch.zeros(2, 1), torch.zeros(2, 1, dtype=torch.float64))])
+def test_a_promotion_is_taken_back_in_every_dtype(kept):
+    points = (torch.zeros(10, 1), torch.full((10, 1), 1.0 / 3.0, dtype=torch.float64))
+    watch, parameters = HeldOutWatch(HeldOut(kept), points, seed=0), [torch.ones(2)]
+    watch.measure(lambda: 1.0, parameters)
+    held = watch.points
+    watch.lengthen(torch.float64)
+    assert {t.dtype for t in (*watch.points, *watch.parameters)} == {torch.float64}
+    watch.shorten(parameters)
+    assert [t.dtype for t in (*watch.points, *watch.parameters)] == [torch.float32, torch.float64, torch.float32]
+    assert all(torch.equal(a, b) for a, b in zip(watch.points, held, strict=True))
+
+
 def test_it_is_recorded_on_schedule_and_costs_nothing():
     net, f = noisy_fit(HeldOut(0.25, every=3))
     assert len(f.points[0]) == 18

@@ -214,6 +214,13 @@ def test_refuses_bad_arguments(change, match):
         LeastSquares(**arguments)
 
 
+@pytest.mark.parametrize("parameters", [list, iter])
+def test_points_need_a_module(parameters):
+    """The residual function is called with it."""
+    with pytest.raises(TypeError, match=r"model must be a module where points are given.*got \w+: give the module, or leave"):
+        LeastSquares(pinn, parameters(list(network().parameters())), points())
+
+
 def test_says_what_is_wrong_with_the_residual_function():
     with pytest.raises(ValueError, match="edge"):
         LeastSquares(pinn, network(), points(), weights={"edge": 1.0}).loss()

@@ -127,6 +127,16 @@ def test_instance_norm_with_running_statistics_is_left_alone_too():
     assert torch.equal(model[0].running_mean, torch.zeros(3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("use", ["__call__", "loss", "hessian_product", "gauss_newton_product"])
+def test_a_micro_batch_of_one_sample_under_batch_norm_is_explained(use):
+    model = network()
+    objective = Objective(model, mse_loss, samples(25), micro_batch=12, mode="train")
+    arguments = [[torch.ones_like(p) for p in model.parameters()]] if use.endswith("product") else []
+    with pytest.raises(ValueError, match=r"micro_batch: .*these 25 samples has: give a micro_batch .*mode='eval'"):
+        getattr(objective, use)(*arguments)
+    assert model[1].running_mean is not None
+
+
 def test_an_unknown_policy_is_refused():
     with pytest.raises(ValueError, match="dropout must be one of"):
         Objective(network(), mse_loss, samples(), dropout="on")

@@ -12,6 +12,7 @@ from homestretch import LBFGS, AtEpoch, ConjugateGradient, Growth, NoResort, Obj
 from homestretch.history import EpochRecord, EventRecord
 from homestretch.objective import Function, Growing
 from homestretch.objective.base import GaussNewtonProducts, HessianProducts
+from homestretch.promotion import promote
 
 
 def data(count=200, noise=0.0):
@@ -72,6 +73,21 @@ def test_parts_grow_to_all_the_data_and_the_version_says_so(draw):
     assert function.part is function.objective
     assert all(a < b for a, b in pairwise(parts)) == (draw == "nested")
     assert function.observe() == ""
+
+
+@pytest.mark.parametrize("draw", ["nested", "redrawn"])
+def test_the_part_follows_a_promotion_and_its_end(draw):
+    model = network().float()
+    objective = Objective(model, mse_loss, tuple(t.float() for t in data()), batch_size=32)
+    function = Growing(objective, Growth(start=0.25, draw=draw))
+    before, part = float(function()), function.part
+    assert function.part is part
+    with promote(objective):
+        assert float(function()) == pytest.approx(before, rel=1e-6)
+        assert model[0].weight.grad.dtype == torch.float64
+        assert function.samples == 50
+    assert float(function()) == before
+    assert rows(function.part) == rows(part)
 
 
 def exact_moments(function):
@@ -145,7 +161,7 @@ def test_a_hold_out_loss_that_falls_lets_the_part_be():
 
 
 def train(model, epochs, second=LBFGS, **growth):
-    objective = Objective(model, mse_loss, data(), batch_size=32, growth=Growth(**growth))
+    objective = Objective(model, mse_loss, data(), batch_size=32, micro_batch=32, growth=Growth(**growth))
     options = {"rule": AtEpoch(3), "resort": NoResort(), "second": second, "evidence": None}
     optimizer = TwoPhase(model.parameters(), objective, first=torch.optim.Adam(model.parameters(), lr=1e-2), **options)
     for _ in range(epochs):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from homestretch.objective.activations import Activation, Sin
 from homestretch.objective.taylor import laplacian, taylor
@@ -175,13 +178,70 @@ def test_unknown_modules_are_named_with_the_remedy(module: nn.Module) -> None:
         taylor(nn.Sequential(nn.Linear(3, 3), module).double(), make_points())
 
 
-def test_a_linear_subclass_with_its_own_forward_is_refused() -> None:
-    class Scaled(nn.Linear):
-        def forward(self, input: Tensor) -> Tensor:
-            return 2.0 * super().forward(input)
+class Scaled(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return 2.0 * super().forward(input)
 
-    with pytest.raises(TypeError, match="Scaled"):
-        taylor(Scaled(3, 1).double(), make_points())
+
+class Skip(nn.Sequential):
+    def forward(self, input: Tensor) -> Tensor:
+        return input + super().forward(input)
+
+
+class Doubled(nn.Identity):
+    def forward(self, input: Tensor) -> Tensor:
+        return 2.0 * input
+
+
+@pytest.mark.parametrize("module", [Scaled(3, 1), Skip(nn.Linear(3, 3), nn.Tanh()), Doubled()], ids=lambda m: type(m).__name__)
+def test_a_subclass_with_its_own_forward_is_refused(module: nn.Module) -> None:
+    with pytest.raises(TypeError, match=type(module).__name__):
+        taylor(nn.Sequential(module).double(), make_points())
+
+
+def test_a_module_that_is_used_twice_is_passed_twice() -> None:
+    square, tanh = nn.Linear(3, 3), nn.Tanh()
+    net, x = nn.Sequential(square, tanh, square, tanh).double(), make_points()
+    parts, (first, second) = taylor(net, x), reference(net, x, torch.eye(3).double())
+    torch.testing.assert_close(parts.values, net(x), **TOLERANCE)
+    torch.testing.assert_close(parts.first, first, **TOLERANCE)
+    torch.testing.assert_close(parts.second, second, **TOLERANCE)
+
+
+HOOKS = {
+    "weight_norm": lambda net: nn.utils.weight_norm(net[0]),
+    "spectral_norm": lambda net: nn.utils.spectral_norm(net[0]),
+    "prune": lambda net: prune.random_unstructured(net[2], "weight", amount=0.5),
+    "hook of an activation": lambda net: net[1].register_forward_hook(lambda module, given, output: 10.0 * output),
+    "hook of the chain": lambda net: net.register_forward_pre_hook(lambda module, given: (2.0 * given[0],)),
+    "hook of the identity": lambda net: net[3].register_forward_hook(lambda module, given, output: -output),
+}
+
+
+def hooked_net(hook: str) -> nn.Sequential:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2), nn.Identity()).double()
+    HOOKS[hook](net)
+    return net
+
+
+@pytest.mark.filterwarnings("ignore:.torch.nn.utils.weight_norm. is deprecated")
+@pytest.mark.parametrize("way", [taylor, laplacian])
+@pytest.mark.parametrize("hook", HOOKS)
+def test_forward_hooks_are_refused_with_the_remedy(hook: str, way: Callable[..., object]) -> None:
+    with pytest.raises(TypeError, match=r"forward hooks.*parametrizations.*prune\.remove.*derivatives\.forward"):
+        way(hooked_net(hook), make_points())
+
+
+def test_the_remedies_for_hooks_work() -> None:
+    x = make_points()
+    net = hooked_net("prune")
+    prune.remove(net[2], "weight")
+    nn.utils.parametrizations.weight_norm(net[0])
+    with torch.no_grad():
+        net[0].parametrizations.weight.original0.mul_(3.0)
+    parts = taylor(net, x)
+    torch.testing.assert_close(parts.values, net(x), **TOLERANCE)
+    torch.testing.assert_close(parts.second, reference(net, x, torch.eye(3).double())[1], **TOLERANCE)
 
 
 @pytest.mark.parametrize(

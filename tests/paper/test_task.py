@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
 
 from homestretch.errors import DataError
-from homestretch.paper.settings import Problem
+from homestretch.paper.settings import LARGEST_SEED, Problem
 from homestretch.paper.task import accuracy, check, check_data, largest_micro_batch, load_task, top_five
 
 IMAGES = Problem(model="vit-nomlp-wkewq-wvwo", train_limit=40, validation_limit=20, batch=16)
@@ -107,9 +107,13 @@ def test_data_that_are_not_there_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch": 0}, "batch"),
-        ({"micro_batch": -1}, "micro-batch"),
-        ({"threads": -1}, "threads"),
+        ({"batch": 0}, "--batch must be at least 1, got 0"),
+        ({"micro_batch": -1}, "--micro-batch must be at least 0, got -1"),
+        ({"threads": -1}, "--threads must be at least 0, got -1"),
+        ({"train_limit": 0}, "--train-limit must be at least 1, got 0: leave it out"),
+        ({"validation_limit": -2}, "--validation-limit must be at least 1, got -2: leave it out"),
+        ({"seed": -1}, "--seed must be from 0"),
+        ({"seed": 2**63}, "--seed must be from 0"),
         ({"device": "abacus"}, "abacus"),
         ({"data": "python-docs"}, "go together"),
         ({"model": "gpt-char"}, "go together"),
@@ -118,3 +122,9 @@ def test_data_that_are_not_there_are_refused(tmp_path):
 def test_what_does_not_go_together(changes, message):
     with pytest.raises(ValueError, match=message):
         check(replace(IMAGES, **changes))
+
+
+def test_the_largest_seed_is_one():
+    problem = replace(IMAGES, seed=LARGEST_SEED)
+    objective = load_task(problem).objective()
+    assert sum(1 for _ in objective.minibatches(3)) == 3

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from homestretch.report.canvas import blank, legend, log_axes, positive
+from homestretch.report.canvas import blank, legend, log_axes, loss_axis, positive
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,14 @@ def test_a_legend_only_where_there_is_something_to_name():
     assert upper.get_legend() is None
     assert [text.get_text() for text in lower.get_legend().get_texts()] == ["named"]
     assert figure.get_suptitle() == "two panels"
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale", "takes_zero"),
+    [((1.0, 0.1, math.nan), "log", False), ((1.0, 0.0), "symlog", True), ((1.0, -1.0), "linear", True), ((), "linear", True)],
+)
+def test_the_axis_of_losses_takes_all_of_them(losses, scale, takes_zero):
+    _, axes = blank("a title")
+    shown = loss_axis(axes, "y", losses)
+    assert axes.get_yscale() == scale
+    assert (shown(1.0), shown(0.0), shown(math.inf)) == (True, takes_zero, False)

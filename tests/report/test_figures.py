@@ -6,8 +6,10 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
+from homestretch.history import EventRecord
 from homestretch.report import gradient_norm_against_loss, gradient_norm_by_epoch, loss_against_cost, search_effort
-from tests.report.conftest import LOSSES, NORMS, SWAP, history_of
+from homestretch.swap import LiteralPeak, Observation
+from tests.report.conftest import LOSSES, NORMS, SWAP, epoch_record, history_of
 
 
 def lines(drawing, panel=0):
@@ -99,3 +101,37 @@ def test_without_iterations_it_says_so():
     drawing = search_effort(history_of(LOSSES, NORMS))
     assert drawing.rows == []
     assert "no iteration" in drawing.figure.axes[1].texts[0].get_text()
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale"), [((2.0, 0.5, 0.0), "symlog"), ((2.0, -1.0, -7.0), "linear"), ((0.0, 0.0), "linear")]
+)
+def test_losses_of_zero_or_less_are_drawn(losses, scale, tmp_path):
+    history = history_of(losses, NORMS[: len(losses)], 2)
+    for drawing, column in ((loss_against_cost({"one": history}), 1), (gradient_norm_against_loss(history), 0)):
+        axes = drawing.figure.axes[0]
+        assert (axes.get_xscale(), axes.get_yscale())[column] == scale
+        shown = [line for line in axes.get_lines() if line.get_marker() != "D"]
+        assert [v for line in shown for v in np.array(line.get_xydata())[:, column]] == list(losses)
+        drawing.figure.savefig(tmp_path / "figure.png")
+
+
+@pytest.mark.parametrize(
+    ("event", "begins_anew"),
+    [
+        (EventRecord(epoch=3, name="resort", message="it lagged"), True),
+        (EventRecord(epoch=3, name="race", message="", values={"first_loss": 1.0, "second_loss": 2.0}), True),
+        (EventRecord(epoch=3, name="race", message="", values={"first_loss": 2.0, "second_loss": 1.0}), False),
+    ],
+)
+def test_the_threshold_is_the_rules_after_a_return(event, begins_anew):
+    history, rule, thresholds = history_of((), ()), LiteralPeak(), []
+    for epoch, norm in enumerate((1.0, 5.0, 4.8, 1.0, 1.2, 1.1), 1):
+        history.append(epoch_record(epoch, 1.0 / epoch, norm, "first"))
+        seen = Observation(epoch=epoch, loss=1.0 / epoch, gradient_norm=norm, cost=float(epoch))
+        thresholds.append(rule.observe(seen).values["threshold"])
+        if epoch == 3:
+            history.append(event)
+            if begins_anew:
+                rule.begin_again()
+    assert [r["threshold"] for r in gradient_norm_by_epoch(history).rows] == pytest.approx(thresholds)

@@ -195,3 +195,12 @@ def test_losses_that_are_not_positive_are_not_forecast(loss):
         assert not decision.swap
         assert not decision.probe
     assert "not positive" in decision.reason
+
+
+@pytest.mark.parametrize(("budget", "asks"), [(133.0, False), (134.0, True)])
+def test_no_probe_where_it_would_not_get_to_a_step(budget, asks):
+    rule = Forecast()
+    for epoch in range(1, 6):
+        decision = rule.observe(Observation(epoch=epoch, loss=1.0 / epoch, gradient_norm=1.0, cost=float(epoch), budget=budget))
+    assert decision.probe is asks
+    assert ("would not get to a step" in decision.reason) is not asks

@@ -4,7 +4,22 @@ from dataclasses import replace
 
 import pytest
 
-from homestretch.swap import After, AllOf, AnyOf, AtEpoch, AtLoss, Custom, Fallback, Forecast, Never, Observation, ProbeResult
+from homestretch.swap import (
+    After,
+    AllOf,
+    AnyOf,
+    AtEpoch,
+    AtLoss,
+    AtShare,
+    BudgetAware,
+    Custom,
+    Fallback,
+    Forecast,
+    Never,
+    Observation,
+    PacedPeak,
+    ProbeResult,
+)
 
 
 def series_of(tools, epochs=40):
@@ -79,9 +94,42 @@ def test_refuses_one_object_twice():
         AnyOf(rule, rule)
 
 
+@pytest.mark.parametrize("outer", [lambda p: AnyOf(AllOf(p, Never()), After(AtEpoch(1), p)), lambda p: After(AllOf(p), p)])
+def test_refuses_one_object_in_two_branches(outer):
+    with pytest.raises(ValueError, match="one rule object twice, be it inside other rules"):
+        outer(AtEpoch(1))
+
+
 def test_refuses_a_bare_function():
     with pytest.raises(TypeError, match="wrap a function in Custom"):
         AnyOf(AtEpoch(1), lambda o: True, name="x")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: AnyOf([AtEpoch(3), Never()]),
+            r"a part of any-of must be a swap rule, got a list .*: unpack it, as in AnyOf\(\*rules",
+        ),
+        (lambda: AllOf(AtEpoch(3), "peak"), "a part of all-of must be a swap rule, such as AtEpoch.*, got 'peak'"),
+        (lambda: After(lambda seen: True, AtEpoch(3)), "a part of after must be a swap rule.*wrap a function in Custom"),
+        (lambda: Fallback(3), "a part of fallback must be a swap rule"),
+        (lambda: PacedPeak("peak"), "opener must be a swap rule, such as AtEpoch.*, got 'peak'"),
+        (lambda: BudgetAware("peak"), "opener must be a swap rule"),
+    ],
+)
+def test_says_what_is_no_rule(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("rule", "needs"),
+    [(AtEpoch(1), False), (AtShare(), True), (AnyOf(Never(), AllOf(AtShare())), True), (AnyOf(Never()), False)],
+)
+def test_a_part_that_needs_a_budget_is_known(rule, needs):
+    assert rule.needs_budget is needs
 
 
 def test_state_with_other_parts_is_refused():
@@ -96,3 +144,28 @@ def test_a_window_opens_while_nobody_asks():
     assert rule.memory.opened == 2
     decisions = [rule.observe(Observation(epoch=e, loss=1.0, gradient_norm=1.0, cost=float(e))) for e in (4, 5)]
     assert [d.swap for d in decisions] == [False, True]
+
+
+def test_the_openers_wish_for_a_probe_is_passed_on_and_answered(tools):
+    """The window opens by the answer, and the other rule decides from the next epoch on, having seen every epoch once."""
+    seen = []
+    then = Custom(lambda past: seen.append(past[-1].epoch) or True, name="then")
+    rule = After(Forecast(probe_share=0.1, total_share=0.5), then)
+    observations = series_of(tools)
+    decisions = [rule.observe(o) for o in observations[:4]]
+    assert [d.probe for d in decisions] == [False, False, False, True]
+    assert decisions[-1].values["probe_cost"] == 10.0
+    flat = ProbeResult(loss_before=1.0, loss_after=1.0, cost=10.0)
+    closed = rule.observe(replace(observations[3], probe=flat))
+    assert (closed.swap, rule.memory.opened) == (False, 0)
+    again = After(Forecast(probe_share=0.1, total_share=0.5), then)
+    then.reset()
+    seen.clear()
+    for o in observations[:4]:
+        again.observe(o)
+    steep = ProbeResult(loss_before=1.0, loss_after=1e-6, cost=10.0)
+    opened = again.observe(replace(observations[3], probe=steep))
+    assert (opened.swap, again.memory.opened) == (False, 4)
+    assert opened.reason.startswith("then decides from the next epoch on; window open since epoch 4 (with ")
+    assert again.observe(observations[4]).swap
+    assert seen == [1, 2, 3, 4, 5]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from homestretch.swap import Custom, Decision
@@ -30,3 +31,13 @@ def test_wrong_answer(tools):
 def test_not_a_function():
     with pytest.raises(TypeError, match="function must be callable"):
         Custom(3)
+
+
+def test_a_comparison_of_numpys_numbers_is_an_answer(tools):
+    decision = Custom(lambda seen: np.mean([o.loss for o in seen]) < 5.0, name="low").observe(tools.series([1.0], [1.0])[0])
+    assert decision.swap is True
+
+
+def test_a_wrong_answer_is_told_with_its_module(tools):
+    with pytest.raises(TypeError, match=r"a bool or a Decision, got numpy\.ndarray"):
+        Custom(lambda seen: np.ones(2) > 0.0, name="both").observe(tools.series([1.0], [1.0])[0])

@@ -30,3 +30,5 @@ def test_at_loss(tools):
 def test_wrong_target():
     with pytest.raises(ValueError, match="target must be finite"):
         AtLoss(float("nan"))
+    with pytest.raises(TypeError, match=r"target must be a number, got '0.3' \(str\)"):
+        AtLoss("0.3")

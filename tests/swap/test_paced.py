@@ -1,8 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from homestretch.swap import AtEpoch, FullBatches, GradientNormPeak, Observation, Pace, PacedPeak, default_rule
+from homestretch.swap import (
+    AtEpoch,
+    BudgetAware,
+    FullBatches,
+    GradientNormPeak,
+    Observation,
+    Pace,
+    PacedPeak,
+    ProbeResult,
+    default_rule,
+)
 
 BUDGET = 200.0
 
@@ -58,13 +70,28 @@ def test_unknown_steps_count_as_mini_batches(tools):
 
 
 def test_the_peak_opens_the_window(tools):
-    assert tools.swap_epoch(PacedPeak(AtEpoch(130)), series(1.0)) == 130
+    assert tools.swap_epoch(PacedPeak(AtEpoch(120)), series(1.0)) == 120
     assert tools.swap_epoch(PacedPeak(AtEpoch(10)), series(1.0)) == 95
+
+
+def climbing(observations: list[Observation], start: int) -> list[Observation]:
+    return [replace(o, gradient_norm=1.0 if o.epoch < start else 1.0 + 0.05 * (o.epoch - start)) for o in observations]
+
+
+@pytest.mark.parametrize(("power", "expected"), [(0.1, 60), (0.5, 95), (1.0, 127), (3.0, 150)])
+def test_a_norm_that_never_rose_had_its_peak_at_the_start(tools, power, expected):
+    assert tools.swap_epoch(PacedPeak(), series(power)) == expected
+    assert tools.swap_epoch(PacedPeak(quiet_share=1.0), series(power)) == 150
+
+
+@pytest.mark.parametrize(("start", "expected"), [(20, None), (100, 95)])
+def test_a_norm_that_climbs_is_waited_for(tools, start, expected):
+    assert tools.swap_epoch(PacedPeak(), climbing(series(0.5), start)) == expected
 
 
 @pytest.mark.parametrize(("opens", "expected"), [(170, 170), (181, None)])
 def test_no_swap_when_what_is_left_pays_for_the_start_alone(tools, opens, expected):
-    assert tools.swap_epoch(PacedPeak(AtEpoch(opens), latest=1.0), series(1.0)) == expected
+    assert tools.swap_epoch(PacedPeak(AtEpoch(opens), latest=1.0, quiet_share=1.0), series(1.0)) == expected
 
 
 def test_a_swap_that_comes_too_late_says_why_it_does_not(tools):
@@ -103,6 +130,7 @@ def test_needs_a_budget():
         ({"convex_power": 0.0}, "convex_power"),
         ({"start_up": -1.0}, "start_up"),
         ({"latest": 1.5}, "share"),
+        ({"quiet_share": 0.0}, "share"),
         ({"full_batch_share": 0.0}, "share"),
     ],
 )
@@ -119,3 +147,11 @@ def test_full_batches_swap_only_if_the_budget_pays_for_a_step(budget, swaps):
         for e in range(1, int(budget) + 1)
     ]
     assert any(d.swap for d in seen) is swaps
+
+
+def test_an_opener_may_probe():
+    rule = PacedPeak(BudgetAware(AtEpoch(1)), latest=1.0, quiet_share=1.0)
+    asked = [rule.observe(o).probe for o in series(1.0)[:4]]
+    assert asked == [False, False, False, True]
+    answer = ProbeResult(loss_before=0.25, loss_after=0.2, cost=3.0)
+    assert not rule.observe(replace(series(1.0)[3], probe=answer)).swap

@@ -121,3 +121,8 @@ def test_fall_beyond_the_learning_rate_counts(tools):
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         GradientNormPeak(**settings)
+
+
+def test_defaults_are_not_complained_about():
+    assert GradientNormPeak().release == 0.97
+    assert GradientNormPeak(0.98).release == 0.98

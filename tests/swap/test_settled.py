@@ -36,8 +36,8 @@ def test_one_outlier_is_no_peak(tools):
     assert not any(answers(tools, norms)[20:])
 
 
-@pytest.mark.parametrize(("norms", "expected"), [(FALLING, 75), (CLIMBING, None)])
-def test_without_a_peak_the_default_swaps_late_or_not_at_all(tools, norms, expected):
+@pytest.mark.parametrize(("norms", "expected"), [(FALLING, 60), (CLIMBING, None)])
+def test_without_a_peak_the_default_swaps_later_or_not_at_all(tools, norms, expected):
     """A language model's norm grew eightfold to the end of its budget, and each swap lost there."""
     losses = [1.0 / (i + 1) for i in range(100)]
     series = tools.series(losses, norms, budget=100.0, epoch_steps=4)

@@ -1,15 +1,19 @@
 """Several ways to one product: the first that works and that another way confirms is chosen, once.
 
 Derivatives of higher order may not only be missing but silently wrong (a custom backward pass that is no function of its inputs
-alone). So the first product is made in more than one way before one is trusted.
+alone). So the first product is made in more than one way before one is trusted. Two exact ways share a fault of a backward pass
+written by hand; where there is one, differences must confirm them too. Elsewhere they need not: across the kinks of a piecewise
+smooth network differences are far off, however small their step.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 
 from homestretch import vectors
 from homestretch.vectors import Vector
@@ -18,6 +22,7 @@ Way = Callable[[], Vector]
 
 _SAME = 1e-3  # two exact ways differ by rounding only, amplified by cancellation in float32
 _CLOSE = 5e-2  # differences may cross a few kinks of a piecewise smooth network
+_OWN = "homestretch"  # whose backward passes by hand are tested to the second derivative
 
 
 class Chooser:
@@ -26,20 +31,23 @@ class Chooser:
     Attributes:
         mode: The name of the chosen way; empty before the first product.
         reasons: Why other ways were passed over.
-        tries: How many products the last call made.
+        tries: How many products the last call made; whoever needs none makes it 0.
+        doubtful: Whether the exact ways may share a fault, so that their agreement proves nothing; set by the ways.
     """
 
     def __init__(self) -> None:
         self.mode = ""
         self.reasons: list[str] = []
         self.tries = 1
+        self.doubtful = False
 
-    def __call__(self, exact: Mapping[str, Way], differences: Way) -> Vector:
+    def __call__(self, exact: Mapping[str, Way], differences: Way, finer: Way | None = None) -> Vector:
         """Make one product.
 
         Args:
             exact: The exact ways, cheapest first.
-            differences: What works without any, and decides where the exact ways disagree or only one works.
+            differences: What works without any, and decides where the exact ways disagree, only one works, or all are in doubt.
+            finer: The same with a shorter step. Differences overrule exact ways that agree only where the two steps do.
         """
         self.tries = 1
         if self.mode:
@@ -47,19 +55,30 @@ class Chooser:
         found = self._attempts(exact)
         self.tries = max(len(found), 1)
         names = list(found)
-        if len(found) > 1 and agree(found[names[0]], found[names[1]], _SAME):
+        unanimous = len(found) > 1 and agree(found[names[0]], found[names[1]], _SAME)
+        if unanimous and not self.doubtful:
             self.mode = names[0]
             return found[self.mode]
         self.tries = len(found) + 1
         reference = differences()
-        for name, result in found.items():
-            if agree(result, reference, _CLOSE):
-                self.mode = name
-                return result
+        confirmed = next((name for name, result in found.items() if agree(result, reference, _CLOSE)), "")
+        if not confirmed and unanimous and not self._hold(reference, finer):
+            confirmed = names[0]  # rounding or kinks, which no exact way knows
+        for name in names[: names.index(confirmed)] if confirmed else names:
             self.reasons.append(f"{name}: it disagrees with differences of gradients or outputs")
+        if confirmed:
+            self.mode = confirmed
+            return found[confirmed]
         if math.isfinite(vectors.norm(reference)):
             self.mode = "differences"
         return reference
+
+    def _hold(self, reference: Vector, finer: Way | None) -> bool:
+        """Whether differences do not depend on their step."""
+        if finer is None:
+            return True
+        self.tries += 1
+        return agree(reference, finer(), _CLOSE)
 
     def _attempts(self, exact: Mapping[str, Way]) -> dict[str, Vector]:
         found = {}
@@ -76,3 +95,24 @@ def agree(one: Sequence[Tensor], other: Sequence[Tensor], tolerance: float) -> b
     gap = vectors.norm(vectors.subtract(one, other))
     size = max(vectors.norm(one), vectors.norm(other))
     return math.isfinite(size) and gap <= tolerance * size
+
+
+def by_hand(value: Tensor) -> bool:
+    """Whether a backward pass that a user wrote by hand takes part in a tensor's graph."""
+    seen, left = set(), [value.grad_fn]
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        if _foreign(node):
+            return True
+        seen.add(node)
+        left += [before for before, _ in node.next_functions]
+    return False
+
+
+def _foreign(node: Any) -> bool:
+    """A node of ``torch.autograd.Function``, of Python or of C++, that is not this library's."""
+    if isinstance(node, BackwardCFunction):
+        return type(node)._forward_cls.__module__.partition(".")[0] != _OWN  # type: ignore[attr-defined]
+    return "CppNode" in node.name()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed as dist
@@ -10,12 +11,14 @@ from torch import Tensor, nn
 
 from homestretch import vectors
 from homestretch.cost import CostMeter
+from homestretch.objective.batch_loss import Loss, no_sync, one_number
 from homestretch.objective.batches import Batches
-from homestretch.objective.modes import fix_masks, full_pass_mode
+from homestretch.objective.modes import fix_masks, full_pass_mode, single_samples_explained
 from homestretch.objective.products.choosing import Chooser
 from homestretch.objective.products.gauss_newton import output_curvature
 from homestretch.objective.products.hessian import refuse_sharded
 from homestretch.objective.products.ways import Ways
+from homestretch.objective.ranks import sums
 from homestretch.vectors import Vector
 
 
@@ -36,7 +39,7 @@ class DatasetProducts(Ways):
     seed: int
     portion: float
     _total: float
-    _loss: Callable[[Any, Any], Tensor]
+    _loss: Loss
     _compute: Callable[[nn.Module, Any], tuple[Any, Any]]
     group: dist.ProcessGroup | None
 
@@ -50,7 +53,7 @@ class DatasetProducts(Ways):
         maker = self._hessian
 
         def product(batch: Any, index: int) -> Vector:
-            return maker(lambda: self._batch_loss(batch, index), vector)
+            return maker(lambda: self._loss_of(batch, index), vector)
 
         return self._over_data(product, maker.choice, self.meter.count_hessian_product)
 
@@ -75,7 +78,7 @@ class DatasetProducts(Ways):
                 held[:] = [targets]
                 return found
 
-            curvature = output_curvature(lambda z: self._loss(z, held[0]))
+            curvature = output_curvature(lambda z: one_number(self._loss(z, held[0])))
             return maker(outputs, curvature, vector)
 
         return self._over_data(product, maker.choice, self.meter.count_gauss_newton_product)
@@ -85,19 +88,39 @@ class DatasetProducts(Ways):
         if self.dropout == "fixed":
             fix_masks(self.seed, index)
 
-    def _batch_loss(self, batch: Any, index: int) -> Tensor:
+    def batch_loss(self, batch: Any) -> Tensor:
+        """The mean loss of one batch, differentiable."""
+        return one_number(self._loss(*self._compute(self.model, batch)))
+
+    @contextmanager
+    def full_pass(self) -> Iterator[None]:
+        """The model as it is in a full pass: in its mode, every rank by itself."""
+        mode = full_pass_mode(self.model, self.mode, self.dropout)
+        with single_samples_explained(self._single_sample), mode, no_sync(self.model):
+            yield
+
+    def _single_sample(self) -> str:
+        return (
+            "micro_batch: batch norm in mode 'train' cannot normalise a micro-batch of one sample, as the partition of these "
+            f"{len(self.batches)} samples has: give a micro_batch that leaves no such rest, or mode='eval'"
+        )
+
+    def _loss_of(self, batch: Any, index: int) -> Tensor:
+        """The loss of a micro-batch within a full pass."""
         self.fix(index)
-        return self._loss(*self._compute(self.model, batch)).reshape(())
+        return self.batch_loss(batch)
 
     def _over_data(self, product: Callable[[Any, int], Vector], choice: Chooser, count: Callable[[float], None]) -> Vector:
         """The mean of the micro-batches' products, and its cost, that of choosing a way included."""
         total = vectors.zeros_like(vectors.locals_of(self.parameters))
         fraction = 0.0
-        with full_pass_mode(self.model, self.mode, self.dropout):
+        with self.full_pass():
             for index, (batch, samples) in enumerate(self.batches.full()):
                 share = samples / self._total
                 vectors.add_(total, product(batch, index), share)
                 fraction += share * choice.tries
+        # Each rank may have tried more or less on a batch of another size; all must know the same cost, or they part.
+        (fraction,) = sums([fraction], self.group, self.parameters[0].device)
         count(self.portion * fraction)
         if self.group is not None:
             for t in total:

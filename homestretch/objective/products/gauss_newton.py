@@ -21,6 +21,7 @@ from torch.autograd import forward_ad
 from homestretch import vectors
 from homestretch.errors import UnsupportedError
 from homestretch.objective.products.choosing import Chooser
+from homestretch.objective.products.hessian import refuse_frozen
 from homestretch.objective.products.swapping import difference_step, moved, smooth_kernels, tangents
 from homestretch.vectors import Vector
 
@@ -55,8 +56,13 @@ class GaussNewtonProduct:
             outputs: Evaluates the outputs z at the parameters where they are, differentiable.
             curvature: Maps ``(z, J v)``, z detached, to :math:`H_z J v`.
             vector: v.
+
+        Raises:
+            UnsupportedError: If a parameter was frozen, or the outputs are not one tensor.
         """
+        refuse_frozen(self._parameters)
         if not any(bool(v.any()) for v in vector):
+            self.choice.tries = 0
             return vectors.zeros_like(self._parameters)  # nothing to choose a way by
         pushes = {REVERSE: self._reverse}
         if self._model is not None:  # only a module's parameters can be replaced by ones with tangents

@@ -9,19 +9,16 @@ r"""Rows of a Jacobian in pieces of bounded memory, by three ways.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from homestretch import vectors
+from homestretch.objective.points import Points, count_points, over
 
 ROWS = "rows"
 COLUMNS = "columns"
 PER_POINT = "per point"
-
-Points = Any
-"""A tensor, or tuples, lists and dictionaries of tensors; the first dimension counts the points."""
 
 
 def by_rows(residuals: Callable[[], Tensor], parameters: Sequence[Tensor], rows: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -92,21 +89,3 @@ def by_points(
         pieces = batched(tensors, part)
         number = min(step, count - start) * width
         yield torch.cat([t.reshape(number, -1) for t in pieces], 1)
-
-
-def over(points: Points, function: Callable[[Tensor], Tensor]) -> Points:
-    """Apply ``function`` to every tensor in a structure of points."""
-    if isinstance(points, Tensor):
-        return function(points)
-    if isinstance(points, dict):
-        return {key: over(value, function) for key, value in points.items()}
-    if isinstance(points, (tuple, list)):
-        return type(points)(over(value, function) for value in points)
-    raise TypeError(f"points must be tensors, or tuples, lists and dictionaries of them, got {type(points).__name__}")
-
-
-def count_points(points: Points) -> int | None:
-    """The common first dimension of all tensors, or ``None`` if there is none."""
-    found: set[int] = set()
-    over(points, lambda t: (found.add(len(t) if t.ndim else -1), t)[1])
-    return found.pop() if len(found) == 1 and -1 not in found else None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +11,11 @@ from torch import Tensor, nn
 
 from homestretch import vectors
 from homestretch.cost import FORWARD, GRADIENT, CostMeter
+from homestretch.objective.points import over
 from homestretch.objective.products.choosing import agree
 from homestretch.objective.products.hessian import refuse_sharded
-from homestretch.objective.products.jacobian import COLUMNS, PER_POINT, ROWS, by_columns, by_points, by_rows, count_points, over
+from homestretch.objective.products.jacobian import COLUMNS, PER_POINT, ROWS, by_columns, by_points, by_rows
+from homestretch.objective.products.stacking import Group, Stacking
 from homestretch.objective.products.swapping import swapped
 from homestretch.objective.products.ways import Ways
 from homestretch.vectors import Vector
@@ -25,7 +25,7 @@ _BATCH = 64  # backward passes that go side by side
 _SAME = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
-class ResidualProducts(Ways, ABC):
+class ResidualProducts(Stacking, Ways):
     r"""The curvature side of :class:`~homestretch.objective.least_squares.LeastSquares`.
 
     Attributes:
@@ -37,46 +37,22 @@ class ResidualProducts(Ways, ABC):
     """
 
     meter: CostMeter
-    points: Any
 
     def __init__(
         self, parameters: Sequence[Tensor], model: nn.Module | None, jacobian_memory: float, flops: float | None
     ) -> None:
         self.parameters = list(parameters)
         self.model = model
-        self.jacobian_mode = ""
-        self.jacobian_reason = ""
+        self.forget_jacobian_mode()
         self._size = vectors.size(self.parameters)
         self._memory = jacobian_memory
-        self._count = 0  # residuals at the latest stacking
-        self._point_price = 0.0  # of a Jacobian made point by point, once one was
         self._flops = flops
         self.make_products(self.parameters, model)
-
-    @abstractmethod
-    def evaluate(self, points: Any) -> dict[str, Tensor]:
-        """The residuals of each term at ``points``, neither weighted nor scaled."""
-
-    @abstractmethod
-    def scale(self, name: str, residual: Tensor) -> float:
-        """What the residuals of a term are multiplied by."""
-
-    def forward(self, points: Any) -> dict[str, Tensor]:
-        """The residuals of each term by a forward pass, detached.
-
-        A residual function that differentiates the network by ``torch.autograd.grad`` needs the graph for it even so.
-        """
-        return {name: r.detach() for name, r in self.without_graph(lambda: self.evaluate(points)).items()}
 
     @property
     def flops_per_gradient(self) -> float:
         """Floating-point operations of one gradient, by which dense algebra is priced."""
         return self._flops or _FLOPS * self._size * self.residual_count
-
-    @property
-    def residual_count(self) -> int:
-        """Number of residuals at the latest stacking, over all terms."""
-        return self._count or len(self.stacked())
 
     def hessian_product(self, vector: Vector) -> Vector:
         """The Hessian of the loss times ``vector``, one tensor for each of ``parameters``."""
@@ -139,6 +115,12 @@ class ResidualProducts(Ways, ABC):
             self._choose_mode()
         return self.jacobian_mode
 
+    def forget_jacobian_mode(self) -> None:
+        """Find out anew at the next Jacobian: other points may be coupled where these are not."""
+        self.jacobian_mode = ""
+        self.jacobian_reason = ""
+        self._point_price = 0.0  # of a Jacobian made point by point, once one was
+
     def jacobian_price(self) -> float:
         """What the next Jacobian will cost, in gradient-equivalents."""
         mode = self.find_jacobian_mode()
@@ -155,32 +137,10 @@ class ResidualProducts(Ways, ABC):
         super().take_product_modes(modes)
         self.jacobian_mode, self.jacobian_reason = modes.get("jacobian", ""), modes.get("jacobian_reason", "")
 
-    def stacked(self) -> Tensor:
-        r""":math:`\rho`, differentiable where gradients are enabled; not counted."""
-        terms = self.evaluate(self.points) if torch.is_grad_enabled() else self.forward(self.points)
-        scaled = {name: r * self.scale(name, r) for name, r in terms.items()}
-        pieces = []
-        for group in self._groups(scaled):
-            members = [scaled[name] for name in group.names]
-            if group.count:
-                pieces.append(torch.cat([r.reshape(group.count, -1) for r in members], 1).reshape(-1))
-            else:
-                pieces += [r.reshape(-1) for r in members]
-        rho = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
-        self._count = len(rho)
-        return rho
-
     @property
     def _rows(self) -> int:
         """How many rows of the Jacobian may be held at once."""
         return max(int(self._memory / (self._size * self.parameters[0].element_size())), 1)
-
-    def _groups(self, terms: Mapping[str, Tensor]) -> list[_Group]:
-        """Terms with their points: each term its own, or all terms the same."""
-        if isinstance(self.points, dict) and terms.keys() <= self.points.keys():
-            return [_Group((name,), _common([r], self.points[name]), r.numel(), own=True) for name, r in terms.items()]
-        total = sum(r.numel() for r in terms.values())
-        return [_Group(tuple(terms), _common(terms.values(), self.points), total, own=False)]
 
     def _choose_mode(self) -> None:
         """Point by point if that is possible and right, else the shorter side of the Jacobian, by columns if all of it fits."""
@@ -217,7 +177,7 @@ class ResidualProducts(Ways, ABC):
         scales = {name: self.scale(name, r) for name, r in terms.items()}
         self.meter.count_forward()
         price = FORWARD
-        for group in self._groups(terms):
+        for group in self.groups(terms):
             if not group.count:
                 raise ValueError(f"the first dimension of the terms {', '.join(group.names)} does not count their points")
             width = group.size // group.count
@@ -233,7 +193,7 @@ class ResidualProducts(Ways, ABC):
             price += share * GRADIENT
         self._point_price = price
 
-    def _single(self, group: _Group, scales: Mapping[str, float], values: Sequence[Tensor], point: Any) -> Tensor:
+    def _single(self, group: Group, scales: Mapping[str, float], values: Sequence[Tensor], point: Any) -> Tensor:
         """The scaled residuals of a group at one point, as a function of the parameters' values."""
         assert self.model is not None
         where = point
@@ -248,26 +208,3 @@ class ResidualProducts(Ways, ABC):
         """Price ``number`` backward passes, two thirds of a gradient each, and the forward pass before them."""
         self.meter.count_forward()
         self.meter.count_flops((GRADIENT - FORWARD) * number, 1.0)
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Terms over the same points.
-
-    Attributes:
-        names: The terms.
-        count: The number of points, 0 where the terms' first dimension is not it.
-        size: The number of residuals of all terms.
-        own: Whether the points are an entry of a dictionary of points by term.
-    """
-
-    names: tuple[str, ...]
-    count: int
-    size: int
-    own: bool
-
-
-def _common(terms: Iterable[Tensor], points: Any) -> int:
-    """The number of points if the first dimension of every term counts them, else 0."""
-    count = 0 if points is None else count_points(points)
-    return count if count and all(r.ndim and len(r) == count for r in terms) else 0

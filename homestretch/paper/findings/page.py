@@ -19,7 +19,7 @@ __all__ = ["page"]
 _HEAD = """# What we found
 
 This page is made by `homestretch paper report` from the results `{results}`, by rule, and says
-what these say and no more. The runs are those of `make bench-paper`: {sizes}.
+what these say and no more{but}. The runs are those of `make bench-paper`: {sizes}.
 The source is Hrycej et al. (2025), arXiv 2510.25366, whose runs used all images and 1,000 epochs (700 for vit-mlp): at a
 smaller size a claim may fare differently.
 
@@ -42,7 +42,7 @@ def page(
         histories: Their courses, for the peaks.
         results: Where the results are, for the reader.
         figures: Paths of pictures to show, relative to the page.
-        note: What the results do not say of how they were made.
+        note: What the results do not say of how they were made; the page tells that it is written by hand.
 
     Raises:
         DataError: If there are no runs.
@@ -53,7 +53,9 @@ def page(
     if len({(o.set, o.model, o.size) for o in outcomes}) > len(problems):
         raise DataError("the results hold one problem at several sizes, which cannot be compared: report them one by one")
     verdicts = {problem: verdict(*problem, outcomes) for problem in problems}
-    parts = [_HEAD.format(results=results, sizes=_sizes(outcomes)), _run_so_far(outcomes, note), _overall(verdicts)]
+    but = ", but for one paragraph that is written by hand" if note else ""
+    head = _HEAD.format(results=results, sizes=_sizes(outcomes), but=but)
+    parts = [head, _run_so_far(outcomes, note), _overall(verdicts)]
     for data, model in problems:
         parts.append(f"## {data} / {model}\n\n{_seeds(outcomes, data, model)}\n")
         lines = [*verdicts[data, model].sentences, peak_sentence(histories, data, model)]
@@ -87,7 +89,7 @@ def _run_so_far(outcomes: Sequence[Outcome], note: str) -> str:
         lines.append(f"- {data} / {model}: {seeds}.{rest}")
     absent = [f"{data} / {model}" for data, model in PRINTED if (data, model) not in rows]
     text = f"## What was run\n\nRecipes with their seeds:\n\n{chr(10).join(lines)}\n"
-    text += f"\n{note}\n" if note else ""
+    text += f"\n*Written by hand, not from the results:* {note}\n" if note else ""
     return text + (f"\nCells of the paper's table that were not run: {', '.join(absent)}.\n" if absent else "")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
 from homestretch.paper.methods import runs_alone
-from homestretch.paper.settings import RECIPES, Data, Model, Named, Problem, Recipe
+from homestretch.paper.settings import LARGEST_SEED, RECIPES, Data, Model, Named, Problem, Recipe
 
 __all__ = [
     "ADAM",
@@ -171,13 +171,9 @@ def cells(
         size: Name of the size.
 
     Raises:
-        ValueError: If something is missing or given twice.
+        ValueError: If something is missing or given twice, or a set or the text's model is left without a cell.
     """
-    for name, given in (("sets", sets), ("models", models), ("recipes", recipes)):
-        if not given or len(set(given)) < len(given):
-            raise ValueError(f"{name} must be one or more different names, got {', '.join(given) or 'none'}")
-    if len(set(seeds)) < len(seeds) or any(seed < 0 for seed in seeds):
-        raise ValueError(f"seeds must be different and not negative, got {', '.join(map(str, seeds))}")
+    _check_choice(sets, models, recipes, seeds)
     ordered: list[Named] = [ADAM, *(recipe for recipe in recipes if recipe != ADAM)]
     found: dict[Cell, None] = {}
     for seed in sorted({*seeds, *(s for m in models for r in ordered for s in default_seeds(m, r) if not seeds)}):
@@ -193,6 +189,21 @@ def default_seeds(model: Model, recipe: Named) -> tuple[int, ...]:
     """Three seeds for the transformers, one for the convolutional network, the text, and conjugate gradients alone."""
     single = model in ("vgg5-max-relu", _TEXT[1]) or RECIPES[recipe].rule == "start"
     return (0,) if single else (0, 1, 2)
+
+
+def _check_choice(sets: Sequence[Data], models: Sequence[Model], recipes: Sequence[Named], seeds: Sequence[int]) -> None:
+    """Refuse a choice of cells that makes no sense."""
+    for name, given in (("sets", sets), ("models", models), ("recipes", recipes)):
+        if not given or len(set(given)) < len(given):
+            raise ValueError(f"--{name} must be one or more different names, got {', '.join(given) or 'none'}")
+    if len(set(seeds)) < len(seeds) or not all(0 <= seed <= LARGEST_SEED for seed in seeds):
+        raise ValueError(f"--seeds must be different numbers from 0 to 2**63 - 1, got {', '.join(map(str, seeds))}")
+    text, model = _TEXT
+    if model in models and text not in sets:
+        raise ValueError(f"no cell: {model} goes with --sets {text}, got --sets {' '.join(sets)}: add it, or leave {model} out")
+    images = [data for data in sets if data != text]
+    if images and set(models) == {model}:
+        raise ValueError(f"no cell of {', '.join(images)}, got --models {model} alone: add one for images, or leave them out")
 
 
 def shares_adam(recipe: Recipe) -> bool:

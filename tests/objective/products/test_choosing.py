@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
-from homestretch.objective.products.choosing import Chooser, agree
+from homestretch.objective import Tanh
+from homestretch.objective.products.choosing import Chooser, agree, by_hand
 
 
 def vector(value):
@@ -64,3 +66,56 @@ def test_a_bug_in_the_loss_is_not_swallowed():
 )
 def test_agreement_is_relative_and_finite(value, expected):
     assert agree(vector(1.0), vector(value), 1e-3) is expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "finer", "mode", "tries"),
+    [
+        (RIGHT, WRONG, "a", 3),  # differences confirm, and a shorter step is not asked
+        (WRONG, WRONG, "differences", 4),
+        (WRONG, RIGHT, "a", 4),  # differences that depend on their step are what is wrong
+        (WRONG, None, "differences", 3),
+        (lambda: vector(math.nan), WRONG, "a", 4),
+    ],
+)
+def test_ways_that_may_share_a_fault_must_be_confirmed_by_differences(reference, finer, mode, tries):
+    choose = Chooser()
+    choose.doubtful = True
+    found = choose({"a": RIGHT, "b": RIGHT}, reference, finer)
+    assert torch.equal(found[0], vector(1.0 if mode == "a" else 3.0)[0])
+    assert (choose.mode, choose.tries, len(choose.reasons)) == (mode, tries, 0 if mode == "a" else 2)
+
+
+class Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 2.0 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2.0 * gradient
+
+
+@torch.library.custom_op("homestretch_tests::double", mutates_args=())
+def operator(x: torch.Tensor) -> torch.Tensor:
+    return 2.0 * x
+
+
+operator.register_autograd(lambda ctx, gradient: 2.0 * gradient)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (torch.tanh, False),
+        (Tanh(), False),  # the library's own, by hand for tensors of this size
+        (Double.apply, True),
+        (operator, True),
+        (lambda x: checkpoint(torch.tanh, x, use_reentrant=False), False),
+        (lambda x: x.detach(), False),
+    ],
+)
+def test_backward_passes_by_hand_are_found_in_a_graph(function, expected):
+    x = torch.ones(10_000, requires_grad=True)
+    y = function(x.sin() + 1.0)
+    assert by_hand((x * y + y.exp()).sum()) is expected

@@ -108,3 +108,18 @@ def test_outputs_must_be_one_tensor():
     objective = Objective(model, lambda z, t: z[0].mean(), data, compute=lambda m, b: ((m(b[0]),), b[1]))
     with pytest.raises(UnsupportedError, match="one tensor"):
         objective.gauss_newton_product([torch.ones_like(p) for p in objective.parameters])
+
+
+def test_a_zero_vector_costs_nothing():
+    case = make_case("dense", "squared")
+    case.objective.gauss_newton_product(case.vector())
+    spent = case.objective.meter.gradient_equivalents
+    assert vectors.norm(case.objective.gauss_newton_product(vectors.zeros_like(case.vector()))) == 0.0
+    assert case.objective.meter.gradient_equivalents == spent
+
+
+def test_a_parameter_that_was_frozen_since_is_named():
+    case = make_case("dense", "squared")
+    case.model[0].bias.requires_grad_(False)
+    with pytest.raises(UnsupportedError, match=r"parameter 1 of shape \(4,\) was frozen after the objective was made"):
+        case.objective.gauss_newton_product(case.vector())

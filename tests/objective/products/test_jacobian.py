@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from homestretch import vectors
-from homestretch.objective.products.jacobian import by_columns, by_points, by_rows, count_points, over
+from homestretch.objective.products.jacobian import by_columns, by_points, by_rows
 from tests.objective.products.conftest import make_case
+
+
+class Sample(NamedTuple):
+    where: Tensor
+    value: Tensor
 
 
 @pytest.mark.parametrize("piece", [1, 4, 100])
@@ -42,15 +49,18 @@ def test_points_are_exact(rows, width):
     torch.testing.assert_close(found, exact, rtol=1e-10, atol=1e-12)
 
 
-def test_structures_of_points():
-    x, y = torch.zeros(3, 2), torch.ones(3)
-    nested = {"a": (x, y), "b": [x]}
-    assert count_points(nested) == 3
-    assert over(nested, lambda t: t[:1])["a"][1].shape == (1,)
-    assert count_points((x, torch.zeros(4))) is None
-    assert count_points(torch.tensor(1.0)) is None
-    with pytest.raises(TypeError, match="int"):
-        over((x, 3), lambda t: t)
+@pytest.mark.parametrize("rows", [2, 100])
+def test_points_by_name_are_exact(rows):
+    model = nn.Linear(1, 1).double()
+    names = [name for name, _ in model.named_parameters()]
+    at = Sample(torch.randn(5, 1, dtype=torch.float64), torch.randn(5, 1, dtype=torch.float64))
+
+    def residual(values, point):
+        u = torch.func.functional_call(model, dict(zip(names, values, strict=True)), (point.where,))
+        return (point.value * u).reshape(-1)
+
+    found = torch.cat(list(by_points(residual, list(model.parameters()), at, rows, 1)))
+    torch.testing.assert_close(found, torch.cat([at.value * at.where, at.value], 1), rtol=1e-14, atol=0.0)
 
 
 @pytest.mark.parametrize("piece", [1, 100])

@@ -14,7 +14,8 @@ def runs(outcome):
 
 def test_the_page_says_what_was_run_and_what_not(runs):
     text = page(runs, {}, "some/results.parquet", ["figures/figure-1.png"], "A remark.")
-    assert "\nA remark.\n" in text
+    assert "\n*Written by hand, not from the results:* A remark.\n" in text
+    assert "these say and no more, but for one paragraph that is written by hand." in text
     assert "`some/results.parquet`" in text
     assert "mnist / vit-nomlp: adam (seeds 0, 1), golden-30 (seed 0), adam-cosine (seed 0), auto (seed 0)." in text
     assert "Not run: adamw-cosine, lbfgs, golden-rule, cg-alone-fr, cg-alone-pr." in text
@@ -22,6 +23,12 @@ def test_the_page_says_what_was_run_and_what_not(runs):
     assert "size tenth: 6000 of mnist, 300 epochs" in text
     assert "![figure-1](figures/figure-1.png)" in text
     assert "| mnist | vit-nomlp | golden-30 | equal cost | 1 |" in text
+
+
+def test_without_a_note_nothing_is_by_hand(runs):
+    text = page(runs, {}, "r")
+    assert "by hand" not in text
+    assert "what these say and no more. The runs are" in text
 
 
 def test_the_counts_are_over_the_cells_that_were_run(runs, outcome):

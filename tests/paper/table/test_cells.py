@@ -59,7 +59,16 @@ def test_seeds_by_default():
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"sets": []}, "sets"), ({"models": ["vit-mlp"] * 2}, "models"), ({"recipes": []}, "recipes"), ({"seeds": [-1]}, "seeds")],
+    [
+        ({"sets": []}, "--sets must be"),
+        ({"models": ["vit-mlp"] * 2}, "--models must be"),
+        ({"recipes": []}, "--recipes must be"),
+        ({"seeds": [-1]}, "--seeds must be"),
+        ({"seeds": [2**63]}, "--seeds must be"),
+        ({"models": ["gpt-char"]}, "no cell: gpt-char goes with --sets python-docs, got --sets mnist"),
+        ({"models": ["vit-mlp", "gpt-char"]}, "no cell: gpt-char goes with --sets python-docs"),
+        ({"models": ["gpt-char"], "sets": ["python-docs", "mnist"]}, "no cell of mnist, got --models gpt-char alone"),
+    ],
 )
 def test_choices_that_make_no_sense(changes, message):
     given = {"sets": ["mnist"], "models": ["vit-mlp"], "recipes": ["adam"], "seeds": [0], **changes}

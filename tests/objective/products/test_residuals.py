@@ -1,0 +1,68 @@
+"""How Jacobians of least squares are made, found out anew where it may have changed; test_least_squares.py has the rest."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from homestretch import LeastSquares, vectors
+
+
+class Sample(NamedTuple):
+    where: Tensor
+    weight: Tensor
+
+
+def coupled(model, points):
+    """Entries depend on other points as far as the weights let them."""
+    where, weight = points.values() if isinstance(points, dict) else points
+    return model(where) + (weight * model(where)).mean()
+
+
+def problem(make, weight):
+    torch.manual_seed(2)
+    net = nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 1)).double()
+    return LeastSquares(coupled, net, points(make, weight))
+
+
+def points(make, weight, count=20):
+    where = torch.linspace(0.0, 1.0, count, dtype=torch.float64).unsqueeze(1)
+    return make(where, weight * torch.ones_like(where))
+
+
+def oracle(f):
+    """The Jacobian row by row."""
+    with torch.enable_grad():
+        rho = f.stacked()
+    return torch.stack([vectors.pack(torch.autograd.grad(r, f.parameters, retain_graph=True)) for r in rho])
+
+
+STRUCTURES = [lambda x, w: (x, w), lambda x, w: {"where": x, "weight": w}, Sample]
+
+
+@pytest.mark.parametrize("make", STRUCTURES, ids=["tuple", "dictionary", "named tuple"])
+@pytest.mark.parametrize(("before", "after"), [(0.0, 1.0), (1.0, 0.0)])
+def test_points_given_anew_may_be_coupled(make, before, after):
+    f = problem(make, before)
+    modes = []
+    for weight in (before, after):
+        f.redraw(points(make, weight))
+        torch.testing.assert_close(f.jacobian(), oracle(f), rtol=1e-10, atol=1e-12)
+        modes.append(f.jacobian_mode == "per point")
+        assert modes[-1] == (weight == 0.0), f.jacobian_reason
+        assert bool(f.jacobian_reason) != modes[-1]
+
+
+def test_the_mode_is_kept_where_nothing_was_given():
+    f = problem(Sample, 0.0)
+    f.jacobian()
+    spent = f.meter.gradient_equivalents
+    f.jacobian()
+    once = f.meter.gradient_equivalents - spent
+    assert f.jacobian_price() == pytest.approx(once)
+    f.redraw(points(Sample, 0.0, count=10))
+    f.jacobian()
+    assert f.meter.gradient_equivalents - spent == pytest.approx(3.0 * once)  # found out anew, then made
