@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from homestretch import checkpoint
 from homestretch.errors import CheckpointError
-from homestretch.history import EpochRecord, EventRecord, History
+from homestretch.history import DecisionRecord, EpochRecord, EventRecord, History
 from homestretch.objective.dataset import Objective
 from homestretch.two_phase import TwoPhase
 from homestretch.two_phase.averages import use_averaged_weights
@@ -54,7 +54,7 @@ class FitResult:
             the best point of a convex phase that the run had gone back from, if it ended above it.
         epochs: Epochs made.
         swap_epoch: The epoch after which the convex phase began, ``None`` if it did not.
-        swap_reason: Why then.
+        swap_reason: Why then; if it did not, what the rule said last.
         stop: Why the run ended, a sentence.
         gradient_equivalents: Counted cost.
         seconds: Wall time.
@@ -69,8 +69,8 @@ class FitResult:
     stop: str
     gradient_equivalents: float
     seconds: float
-    history: History
-    optimizer: TwoPhase
+    history: History = field(repr=False)
+    optimizer: TwoPhase = field(repr=False)
 
 
 @dataclass
@@ -178,7 +178,7 @@ class Run:
             loss=last if restored is None else restored,
             epochs=optimizer.epochs,
             swap_epoch=optimizer.swap_epoch,
-            swap_reason=optimizer.swap_reason,
+            swap_reason=optimizer.swap_reason or _last_word(optimizer.history),
             stop=stop,
             gradient_equivalents=optimizer.spent,
             seconds=optimizer.seconds,
@@ -240,3 +240,9 @@ def _foreign_refused(folder: Path) -> Iterator[None]:
             f"the checkpoint in {folder} is that of another run ({type(error).__name__}: {error}): resume with the model, the "
             "optimizers, the rule and the schedule that it was written with"
         ) from error
+
+
+def _last_word(history: History) -> str:
+    """The reason of the rule's last decision."""
+    decisions = history.of(DecisionRecord)
+    return decisions[-1].reason if decisions else ""

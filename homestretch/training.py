@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from homestretch import arguments, checkpoint, plain
 from homestretch.errors import CheckpointError
 from homestretch.objective import AnyObjective, LeastSquares, Objective
-from homestretch.objective.batch_loss import Loss
+from homestretch.objective.batch_loss import Compute, Loss, pair
 from homestretch.objective.batches import as_batches
 from homestretch.objective.graphs import GraphFree
 from homestretch.objective.modes import full_pass_mode
@@ -33,7 +33,7 @@ Metric = Callable[[Any, Any], Tensor | float]
 
 def fit(
     model: nn.Module,
-    loss: Loss | LeastSquares,
+    loss: Loss | AnyObjective,
     data: Any = None,
     *,
     epochs: int | None = None,
@@ -63,8 +63,9 @@ def fit(
     Args:
         model: The model, trained in place.
         loss: ``loss(outputs, targets)``, the mean over the batch; or a :class:`~homestretch.objective.LeastSquares` over
-            ``model``, whose residuals are one batch.
-        data: A pair of tensors, a map-style ``Dataset`` or a ``DataLoader``; nothing beside a ``LeastSquares``.
+            ``model``, whose residuals are one batch; or an :class:`~homestretch.objective.Objective` over it, with a
+            ``compute`` of its own for instance.
+        data: A pair of tensors, a map-style ``Dataset`` or a ``DataLoader``; nothing beside an objective.
         epochs: Epochs to make; after the swap one epoch is one iteration, which may cost several gradient-equivalents. Without
             ``budget`` the rules plan with as many gradient-equivalents as epochs, but the run may cost more.
         budget: Cost to spend, in gradient-equivalents. At least one of ``epochs`` and ``budget`` must be given.
@@ -104,8 +105,8 @@ def fit(
             f"out: {out} holds the checkpoint of a run, which would be lost: go on with it by resume=True, give another "
             "folder, or delete it"
         )
-    if isinstance(loss, LeastSquares):
-        _check_least_squares(loss, model, data, validation)
+    if isinstance(loss, (LeastSquares, Objective)):
+        _check_objective(loss, model, data, validation, batch_size, micro_batch, growth)
         objective: AnyObjective = loss
     else:
         objective = Objective(
@@ -123,7 +124,7 @@ def fit(
         first=first_optimizer,
         second=second,
         budget=budget,
-        metrics=_on_validation(objective, loss, validation, metrics),
+        metrics=_on_validation(objective, validation, metrics),
         **options,
     )
     if budget is None and epochs is not None:
@@ -172,8 +173,17 @@ def _schedule(schedule: Any, first: Optimizer) -> Any:
     return made
 
 
-def evaluate(model: nn.Module, loss: Loss, data: Any, metrics: Mapping[str, Metric] | None = None) -> dict[str, float]:
+def evaluate(
+    model: nn.Module, loss: Loss, data: Any, metrics: Mapping[str, Metric] | None = None, compute: Compute = pair
+) -> dict[str, float]:
     """Loss and metrics of ``model`` over ``data``, in eval mode: means over the samples.
+
+    Args:
+        model: The model.
+        loss: ``loss(outputs, targets)``, the mean over the batch.
+        data: As for :func:`fit`.
+        metrics: Name to ``metric(outputs, targets)``.
+        compute: ``compute(model, batch) -> (outputs, targets)`` for batches that are not pairs.
 
     Returns:
         ``loss`` and one number for each metric.
@@ -185,34 +195,38 @@ def evaluate(model: nn.Module, loss: Loss, data: Any, metrics: Mapping[str, Metr
     passes = GraphFree()
     with full_pass_mode(model, "eval"):
         for batch, count in batches.full():
-            inputs, targets = cast_floats(batch, torch.float64) if double else batch
-            outputs = passes.without_graph(lambda: model(inputs).detach())  # noqa: B023 - called at once
+            cast = cast_floats(batch, torch.float64) if double else batch
+            outputs, targets = passes.without_graph(lambda: compute(model, cast))  # noqa: B023 - called at once
+            outputs = outputs.detach() if isinstance(outputs, Tensor) else outputs
             for name, function in functions.items():
                 totals[name] += plain.number(f"metrics[{name!r}]", function(outputs, targets)) * count / len(batches)
     return totals
 
 
-def _check_least_squares(objective: LeastSquares, model: nn.Module, data: Any, validation: Any) -> None:
-    """Refuse what does not go with residuals that hold their own points."""
+def _check_objective(objective: AnyObjective, model: nn.Module, data: Any, validation: Any, *of_data: Any) -> None:
+    """Refuse what does not go with an objective that holds its own points or data."""
+    name = type(objective).__name__
     if objective.model is not model:
-        raise ValueError("model must be the module that the LeastSquares was made with")
-    if data is not None or validation is not None:
+        raise ValueError(f"model must be the module that the {name} was made with")
+    if isinstance(objective, LeastSquares) and (data is not None or validation is not None):
         raise ValueError("a LeastSquares holds its points: leave data and validation out, and give it held_out=... instead")
+    if data is not None or any(value is not None for value in of_data):
+        raise ValueError(f"the {name} holds its data: leave data, batch_size, micro_batch and growth out, and give them to it")
 
 
 def _on_validation(
-    objective: AnyObjective, loss: Loss | LeastSquares, data: Any, metrics: Mapping[str, Metric] | None
+    objective: AnyObjective, data: Any, metrics: Mapping[str, Metric] | None
 ) -> Callable[[], dict[str, float]] | None:
     """What is measured after each epoch; in mode ``"train"`` the statistics that eval mode takes lag behind the parameters."""
     if data is None and metrics:
         raise ValueError("metrics are evaluated on validation data, and there are none: give validation=(inputs, targets)")
-    if data is None or isinstance(loss, LeastSquares) or not isinstance(objective, Objective):
+    if data is None or not isinstance(objective, Objective):
         return None
-    function = loss
 
     def measure() -> dict[str, float]:
         if objective.mode == "train" and tracking_layers(objective.model):
             objective.refresh_statistics()
-        return {f"validation_{name}": value for name, value in evaluate(objective.model, function, data, metrics).items()}
+        found = evaluate(objective.model, objective.sample_loss, data, metrics, objective.compute)
+        return {f"validation_{name}": value for name, value in found.items()}
 
     return measure

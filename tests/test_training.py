@@ -22,13 +22,16 @@ from homestretch import (
     LevenbergMarquardt,
     NewtonCG,
     NoResort,
+    Objective,
     Plateau,
     Race,
+    SelfScaledBroyden,
+    TwoPhase,
     checkpoint,
     evaluate,
     fit,
 )
-from homestretch.errors import CheckpointError, NondeterministicLossError
+from homestretch.errors import CheckpointError, NondeterministicLossError, UnsupportedError
 from homestretch.history import EpochRecord, EventRecord, History
 from homestretch.swap import Custom
 
@@ -498,3 +501,92 @@ def test_another_optimizer_is_refused_by_both_names(tmp_path, change, names):
     fit(network(), mse_loss, data(), epochs=6, out=tmp_path, **settings())
     with pytest.raises(CheckpointError, match=names):
         fit(network(), mse_loss, data(), epochs=8, out=tmp_path, resume=True, **settings(**change))
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Linear(2, 1)
+
+    def forward(self, a, b):
+        return self.net(torch.cat([a, b], 1))
+
+
+def by_name(model, batch):
+    a, b, y = batch
+    return model(a, b), y
+
+
+def test_an_objective_of_the_users_own_is_taken_with_its_batches():
+    x, y = torch.linspace(-1, 1, 60).view(60, 1), torch.linspace(0, 1, 60).view(60, 1)
+    model = TwoInputs()
+    objective = Objective(model, nn.functional.mse_loss, (x, x**2, y), batch_size=20, compute=by_name)
+    result = fit(
+        model, objective, epochs=12, rule=AtEpoch(4), validation=(x, x**2, y), metrics={"twice": lambda o, t: 2.0 * len(o)}
+    )
+    assert result.swap_epoch == 4
+    last = result.history.of(EpochRecord)[-1]
+    assert last.metrics["validation_loss"] == pytest.approx(objective.loss(), rel=1e-5)
+    assert last.metrics["validation_twice"] == 120.0
+
+
+@pytest.mark.parametrize("extra", [{"data": (torch.zeros(2, 1), torch.zeros(2, 1))}, {"batch_size": 4}])
+def test_what_belongs_to_an_objective_is_refused_beside_it(extra):
+    model = nn.Linear(1, 1)
+    objective = Objective(model, nn.functional.mse_loss, (torch.zeros(2, 1), torch.zeros(2, 1)))
+    with pytest.raises(ValueError, match="the Objective holds its data"):
+        fit(model, objective, epochs=1, **extra)
+    with pytest.raises(ValueError, match="model must be the module"):
+        fit(nn.Linear(1, 1), objective, epochs=1)
+
+
+def test_groups_in_another_order_and_the_reason_of_no_swap():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1))
+    x = torch.linspace(-1, 1, 40).view(40, 1)
+
+    def first(parameters):
+        weights, biases = ([p for p in parameters if p.ndim == d] for d in (2, 1))
+        return torch.optim.AdamW([{"params": weights}, {"params": biases, "weight_decay": 0.0}], lr=1e-2)
+
+    swapped = fit(model, nn.functional.mse_loss, (x, x**3), epochs=20, batch_size=10, first=first, rule=AtEpoch(10))
+    assert swapped.swap_epoch == 10
+    kept = fit(model, nn.functional.mse_loss, (x, x**3), epochs=3, batch_size=10, first=first, rule=AtEpoch(10))
+    assert "3" in kept.swap_reason
+    assert "10" in kept.swap_reason
+    assert "optimizer" not in repr(kept)
+    with pytest.raises(ValueError, match="of 4 it lacks 2, and it has 0 others"):
+        fit(model, nn.functional.mse_loss, (x, x**3), epochs=3, first=lambda p: torch.optim.Adam(p[:2]))
+
+
+@pytest.mark.parametrize(
+    ("second", "error", "message"),
+    [
+        (LevenbergMarquardt, UnsupportedError, "needs residuals"),
+        (SelfScaledBroyden, ValueError, "at most 6000, got 7501"),
+        ("l-bfgs", ValueError, "second=homestretch.LBFGS"),
+        ("self_scaled_broyden", ValueError, "second=homestretch.SelfScaledBroyden"),
+    ],
+)
+def test_a_method_that_cannot_serve_is_refused_before_the_first_epoch(second, error, message):
+    model = nn.Sequential(nn.Linear(1, 2500), nn.Tanh(), nn.Linear(2500, 1))
+    with pytest.raises(error, match=message):
+        fit(model, nn.functional.mse_loss, (torch.zeros(4, 1), torch.zeros(4, 1)), epochs=50, second=second)
+
+
+def test_two_phases_say_why_the_convex_one_ended():
+    torch.manual_seed(0)
+    model = nn.Linear(1, 1)
+    x = torch.linspace(-1, 1, 40).view(40, 1)
+    objective = Objective(model, nn.functional.mse_loss, (x, 2.0 * x))
+    optimizer = TwoPhase(
+        model.parameters(), objective, first=torch.optim.Adam(model.parameters()), rule=AtEpoch(2), resort=NoResort()
+    )
+    seen = []
+    for _ in range(60):
+        for closure in optimizer.epoch():
+            optimizer.step(closure)
+        seen.append(optimizer.stop_reason)
+    assert seen[0] is None
+    assert seen[-1] is optimizer.second.stop_reason is not None

@@ -151,6 +151,9 @@ class Direction(Protocol):
 
     Attributes:
         name: Short name for records.
+
+    A method may also have ``check(parameters)``, which refuses those that it cannot serve, and ``needs_residuals``, true where
+    it works on sums of squares alone: both are asked when two phases are made, epochs before the method is needed.
     """
 
     name: str

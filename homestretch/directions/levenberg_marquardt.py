@@ -56,6 +56,7 @@ class LevenbergMarquardtDirection:
     """
 
     name = "levenberg-marquardt"
+    needs_residuals = True
 
     def __init__(
         self,

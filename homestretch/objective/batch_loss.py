@@ -14,6 +14,7 @@ from torch.nn.modules.loss import _Loss
 from homestretch.errors import HomestretchWarning
 
 Loss = Callable[[Any, Any], Tensor]
+Compute = Callable[[nn.Module, Any], tuple[Any, Any]]
 
 
 def check_reduction(loss: Loss) -> None:

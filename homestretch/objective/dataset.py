@@ -103,8 +103,8 @@ class Objective(DatasetProducts):
             self.batches: Batches = as_batches(data, batch_size=batch_size, micro_batch=micro_batch, widen=mode != "train")
         self._step_share = 0.0  # unknown
         self.make_products(self.parameters, model)
-        self._loss = loss
-        self._compute = compute or pair
+        self.sample_loss = loss
+        self.compute = compute or pair
         self._total = self._sum_over_ranks(float(len(self.batches)))
         self.portion = 1.0  # of the whole data set, for a subset's passes
 
@@ -165,7 +165,7 @@ class Objective(DatasetProducts):
         Returns:
             How many samples they are of.
         """
-        forward = lambda batch: self.without_graph(lambda: self._compute(self.model, batch))  # noqa: E731
+        forward = lambda batch: self.without_graph(lambda: self.compute(self.model, batch))  # noqa: E731
         with no_sync(self.model):
             return reestimate(self.model, self.batches.full(), forward, self.group)
 

@@ -106,8 +106,8 @@ class PacedPeak(AnyOf):
 
     Needs a budget, and no probes. A first phase on full batches is not waited for beyond ``full_batch_share``. One whose
     gradient norm shows no peak and does not climb ends at the moment for half the ``convex_power``, from ``quiet_share`` on,
-    and at ``latest`` whatever its pace. A run whose norm still climbs when the budget ends does not swap, nor does one whose moment
-    comes when what is left would pay for less than twice the convex phase's start.
+    and at ``latest`` whatever its pace. A run whose norm still climbs when the budget ends does not swap, nor does one whose
+    moment comes when what is left would pay for less than twice the convex phase's start.
 
     Args:
         opener: The rule that opens the window; :class:`~homestretch.swap.peak.GradientNormPeak` by default.
@@ -148,7 +148,7 @@ class PacedPeak(AnyOf):
     def _within_budget(self, observation: Observation, decision: Decision) -> Decision:
         if not decision.swap or observation.budget is None:
             return decision
-        left = observation.budget - observation.cost
+        left = max(observation.budget - observation.cost, 0.0)  # a sum of mini-batches' shares has its rounding
         needed = _FIRST_STEP if observation.epoch_steps == 1 else 2.0 * self.start_up
         if left >= needed:
             return decision

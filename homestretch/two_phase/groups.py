@@ -43,6 +43,25 @@ def ids(optimizer: Optimizer) -> list[int]:
     return [id(p) for group in optimizer.param_groups for p in group["params"]]
 
 
+def check_same_parameters(first: Optimizer, given: Sequence[int]) -> None:
+    """Refuse a first optimizer over other parameters; their order is its own.
+
+    Args:
+        first: The first optimizer.
+        given: The identities of the parameters that are to be optimised.
+
+    Raises:
+        ValueError: If it lacks some or has others.
+    """
+    found, wanted = set(ids(first)), set(given)
+    if found != wanted:
+        raise ValueError(
+            f"first must optimise the same parameters as the convex phase: of {len(wanted)} it lacks {len(wanted - found)}, "
+            f"and it has {len(found - wanted)} others. Freeze what shall not be trained (requires_grad_(False)), and register all "
+            "that shall on the model"
+        )
+
+
 def check_trainable(first: Optimizer, count: int, known: Sequence[Tensor]) -> None:
     """Refuse what the convex phase would not move: parameters that came, or were unfrozen, since the optimizer was made.
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
+from homestretch import descent as methods
 from homestretch.auto import METHODS, Factory, choose
 from homestretch.cost import CostMeter
 from homestretch.descent import Descent
+from homestretch.directions.alignment import residuals_of
 from homestretch.objective.base import Function, describe
 from homestretch.objective.closure import ClosureFunction
 from homestretch.objective.dataset import Objective
@@ -39,7 +42,7 @@ class SecondPhase:
         if isinstance(second, Descent) and _ids(second.parameters) != _ids(self._parameters):
             raise ValueError("second must optimise the same parameters as first, in the same order")
         if isinstance(second, str) and second != "auto":
-            raise ValueError(f"second must be 'auto', a Descent or a function that makes one, got {second!r}")
+            raise ValueError(f"second must be 'auto', a Descent or a function that makes one, got {second!r}: {_meant(second)}")
         kind = second if isinstance(second, type) else type(second)
         foreign = issubclass(kind, Optimizer) and not issubclass(kind, Descent)
         if foreign or not (isinstance(second, (str, Descent)) or callable(second)):
@@ -49,22 +52,39 @@ class SecondPhase:
             )
         if isinstance(second, Descent):
             self._check(second)
+        elif isinstance(second, type):  # a class, whose making needs no more than is known
+            self.descent = self._made(second)
+        if self.descent is not None:
+            self._check_fit(self.descent)
 
-    def get(self) -> Descent:
-        """The descent, made if there is none yet."""
+    def get(self, left: float = math.inf) -> Descent:
+        """The descent, made if there is none yet; ``left`` gradient-equivalents may be spent, for ``"auto"``."""
         if self.descent is None:
             make: Callable[[list[Tensor]], Any]
             if isinstance(self._second, str):
-                choice = choose(self._parameters, self._objective)
+                choice = choose(self._parameters, self._objective, left)
                 make, self.chosen, self.reason = choice.make, choice.name, choice.reason
             else:
                 make = self._second  # type: ignore[assignment]
-            made = make(self._parameters)
-            if not isinstance(made, Descent):
-                raise TypeError(f"second must make a Descent, {describe(make)} made a {type(made).__name__}")
-            self._check(made)
-            self.descent = made
+            self.descent = self._made(make)
         return self.descent
+
+    def _made(self, make: Callable[[list[Tensor]], Any]) -> Descent:
+        made = make(self._parameters)
+        if not isinstance(made, Descent):
+            raise TypeError(f"second must make a Descent, {describe(make)} made a {type(made).__name__}")
+        self._check(made)
+        return made
+
+    def _check_fit(self, descent: Descent) -> None:
+        """Refuse now what would be refused at the swap, epochs later."""
+        check = getattr(descent.direction, "check", None)
+        if check is not None:
+            check(self._parameters)
+        objective, needed = self._objective, getattr(descent.direction, "needs_residuals", False)
+        # Asked of the class, as asking the object would evaluate its residuals.
+        if needed and objective is not None and not hasattr(type(objective), "jacobian_chunks"):
+            residuals_of(objective, type(descent).__name__)
 
     @staticmethod
     def _check(descent: Descent) -> None:
@@ -87,6 +107,13 @@ class SecondPhase:
         taken = descent.adopt(first)
         descent.allocate()  # the state is made now, so that a checkpoint at the swap holds what was taken over
         return taken
+
+
+def _meant(name: str) -> str:
+    """What to write in place of a method's name."""
+    known = {n.lower(): n for n in methods.__all__}
+    found = known.get(name.lower().replace("-", "").replace("_", ""), "LBFGS")
+    return f"give the class itself, as in second=homestretch.{found}"
 
 
 def second_function(

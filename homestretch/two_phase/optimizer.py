@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.optim import Optimizer
 from homestretch import arguments
 from homestretch.cost import CostMeter
 from homestretch.decision import Decision
-from homestretch.descent import Descent
+from homestretch.descent import Descent, StopReason
 from homestretch.errors import UnsupportedError
 from homestretch.history import History
 from homestretch.objective import AnyObjective
@@ -25,7 +26,7 @@ from homestretch.two_phase.averages import use_training_weights
 from homestretch.two_phase.choices import check_choices, check_first, check_policies
 from homestretch.two_phase.first_step import first_step
 from homestretch.two_phase.gradient_norm import RunningMean
-from homestretch.two_phase.groups import check_trainable, ids
+from homestretch.two_phase.groups import check_same_parameters, check_trainable, ids
 from homestretch.two_phase.hand_over import Second, SecondPhase, growing, second_function
 from homestretch.two_phase.inspection import Inspection, as_inspection
 from homestretch.two_phase.journal import Iterations
@@ -98,8 +99,7 @@ class TwoPhase(Accounts):
         check_first(first)
         super().__init__(params, {})
         self.defaults = first.defaults  # which schedules ask for momentum
-        if ids(self) != ids(first):
-            raise ValueError("first must optimise the same parameters as params, in the same order")
+        check_same_parameters(first, ids(self))
         self.first = first
         self.objective = objective
         self.own_rule = rule is None
@@ -140,7 +140,12 @@ class TwoPhase(Accounts):
     @property
     def second(self) -> Descent:
         """The method of the convex phase."""
-        return self.convex.get()
+        return self.convex.get(math.inf if self.budget is None else self.budget - self.spent)
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why the convex phase has ended; further epochs change nothing then. ``None`` while a phase goes on."""
+        return self.second.stop_reason if self.phase == "second" else None
 
     # --- one epoch, one step ---
 

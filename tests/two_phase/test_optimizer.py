@@ -576,8 +576,8 @@ def test_a_change_announced_by_the_user_is_no_spike(setting, run):
     """With an objective whose loss was changed in place."""
     _, objective, optimizer = setting(resort=MeasuredResort())
     run(optimizer, 6)
-    loss = objective._loss
-    objective._loss = lambda o, t: 10.0 * loss(o, t)
+    loss = objective.sample_loss
+    objective.sample_loss = lambda o, t: 10.0 * loss(o, t)
     optimizer.second.renew()
     run(optimizer, 2)
     assert optimizer.phase == "second"

@@ -39,8 +39,8 @@ class DatasetProducts(Ways):
     seed: int
     portion: float
     _total: float
-    _loss: Loss
-    _compute: Callable[[nn.Module, Any], tuple[Any, Any]]
+    sample_loss: Loss
+    compute: Callable[[nn.Module, Any], tuple[Any, Any]]
     group: dist.ProcessGroup | None
 
     def hessian_product(self, vector: Vector) -> Vector:
@@ -74,11 +74,11 @@ class DatasetProducts(Ways):
 
             def outputs() -> Tensor:
                 self.fix(index)
-                found, targets = self._compute(self.model, batch)
+                found, targets = self.compute(self.model, batch)
                 held[:] = [targets]
                 return found
 
-            curvature = output_curvature(lambda z: one_number(self._loss(z, held[0])))
+            curvature = output_curvature(lambda z: one_number(self.sample_loss(z, held[0])))
             return maker(outputs, curvature, vector)
 
         return self._over_data(product, maker.choice, self.meter.count_gauss_newton_product)
@@ -90,7 +90,7 @@ class DatasetProducts(Ways):
 
     def batch_loss(self, batch: Any) -> Tensor:
         """The mean loss of one batch, differentiable."""
-        return one_number(self._loss(*self._compute(self.model, batch)))
+        return one_number(self.sample_loss(*self.compute(self.model, batch)))
 
     @contextmanager
     def full_pass(self) -> Iterator[None]:
