@@ -57,8 +57,8 @@ def check_same_parameters(first: Optimizer, given: Sequence[int]) -> None:
     if found != wanted:
         raise ValueError(
             f"first must optimise the same parameters as the convex phase: of {len(wanted)} it lacks {len(wanted - found)}, "
-            f"and it has {len(found - wanted)} others. Freeze what shall not be trained (requires_grad_(False)), and register all "
-            "that shall on the model"
+            f"and it has {len(found - wanted)} others. Freeze what shall not be trained (requires_grad_(False)), and "
+            "register all that shall on the model"
         )
 
 
