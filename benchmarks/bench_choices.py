@@ -21,7 +21,7 @@ from benchmarks.results_io import COLUMNS, ROOT, Cache, Record, parser, read_tab
 from benchmarks.sciml.ours import Method, engine_version, run_own
 from benchmarks.sciml.start import started
 from benchmarks.sciml_report import environment_of, spread
-from homestretch.auto import DENSE, LEAST_SQUARES, SHARE, SURPLUS, choose
+from homestretch.auto import DENSE, ITERATIONS, JACOBIAN, LEAST_SQUARES, SHARE, SURPLUS, choose
 
 NAME = "choices"
 EXTRA_COLUMNS = ("rule", "cpu_seconds", "iterations", "held_out", "picked", "detail")
@@ -35,7 +35,8 @@ what finding out cost in gradient-equivalents. It refuses nothing: there is alwa
 
 1. Are the parameters sharded, on several devices or of several dtypes? `LBFGS`.
 2. Is the loss a sum of squares (a `LeastSquares`, no weight decay) of up to {least_squares:,} float64 parameters with at least
-   {surplus} per parameter, can its Jacobian be made point by point, and is there memory for it? `LevenbergMarquardt`.
+   {surplus} per parameter, can its Jacobian be made point by point at the price of at most {jacobian:g} gradients, is there
+   memory for it, and does the budget, where there is one, pay for {iterations} iterations? `LevenbergMarquardt`.
 3. Are there up to {dense:,} parameters, and memory for a dense matrix? `SelfScaledBroyden`.
 4. Otherwise `LBFGS`.
 
@@ -100,7 +101,14 @@ def rows_of(cases: Sequence[Case], cache: Cache, *, quick: bool) -> list[Record]
 def write_page(table: Path, page: Path = PAGE) -> None:
     """Write the guide from the table."""
     rows = read_table(table)
-    numbers = {"least_squares": LEAST_SQUARES, "surplus": plural(SURPLUS, "residual"), "dense": DENSE, "share": SHARE}
+    numbers = {
+        "least_squares": LEAST_SQUARES,
+        "surplus": plural(SURPLUS, "residual"),
+        "dense": DENSE,
+        "share": SHARE,
+        "jacobian": JACOBIAN,
+    }
+    numbers["iterations"] = ITERATIONS
     numbers |= {"levenberg_marquardt": step_times(rows, "LevenbergMarquardt"), "broyden": step_times(rows, "SelfScaledBroyden")}
     parts = [TEXT.format(table=table.name, environment=environment_of(table), **numbers)]
     for rule in dict.fromkeys(row["rule"] for row in rows):
