@@ -81,7 +81,7 @@ def fit(
         mode: What batch norm does in full passes, ``"eval"`` or ``"train"``; see :class:`~homestretch.objective.Objective`.
         dropout: What dropout does in them, ``"off"`` or ``"fixed"``; likewise.
         growth: How the data of the convex phase grow, if it shall begin on a part of them; likewise.
-        seed: Decides the order of the mini-batches.
+        seed: Decides the order of the mini-batches; that of an objective is its own.
         out: Folder for the record and a checkpoint after each epoch.
         resume: Go on from the checkpoint in ``out``, with the same arguments; only ``epochs`` and ``budget`` may be raised.
         save_every: Seconds of work between two checkpoints, for runs whose epochs are short beside the time that one takes
@@ -106,7 +106,8 @@ def fit(
             "folder, or delete it"
         )
     if isinstance(loss, (LeastSquares, Objective)):
-        _check_objective(loss, model, data, validation, batch_size, micro_batch, growth)
+        others = batch_size is None and micro_batch is None and growth is None and mode == "eval" and dropout == "off"
+        _check_objective(loss, model, data, validation, alone=others)
         objective: AnyObjective = loss
     else:
         objective = Objective(
@@ -203,15 +204,17 @@ def evaluate(
     return totals
 
 
-def _check_objective(objective: AnyObjective, model: nn.Module, data: Any, validation: Any, *of_data: Any) -> None:
+def _check_objective(objective: AnyObjective, model: nn.Module, data: Any, validation: Any, *, alone: bool) -> None:
     """Refuse what does not go with an objective that holds its own points or data."""
     name = type(objective).__name__
     if objective.model is not model:
         raise ValueError(f"model must be the module that the {name} was made with")
     if isinstance(objective, LeastSquares) and (data is not None or validation is not None):
         raise ValueError("a LeastSquares holds its points: leave data and validation out, and give it held_out=... instead")
-    if data is not None or any(value is not None for value in of_data):
-        raise ValueError(f"the {name} holds its data: leave data, batch_size, micro_batch and growth out, and give them to it")
+    if data is not None or not alone:
+        raise ValueError(
+            f"the {name} holds its data: leave data, batch_size, micro_batch, mode, dropout and growth out, and give them to it"
+        )
 
 
 def _on_validation(

@@ -531,7 +531,9 @@ def test_an_objective_of_the_users_own_is_taken_with_its_batches():
     assert last.metrics["validation_twice"] == 120.0
 
 
-@pytest.mark.parametrize("extra", [{"data": (torch.zeros(2, 1), torch.zeros(2, 1))}, {"batch_size": 4}])
+@pytest.mark.parametrize(
+    "extra", [{"data": (torch.zeros(2, 1), torch.zeros(2, 1))}, {"batch_size": 4}, {"mode": "train"}, {"dropout": "fixed"}]
+)
 def test_what_belongs_to_an_objective_is_refused_beside_it(extra):
     model = nn.Linear(1, 1)
     objective = Objective(model, nn.functional.mse_loss, (torch.zeros(2, 1), torch.zeros(2, 1)))
@@ -590,3 +592,17 @@ def test_two_phases_say_why_the_convex_one_ended():
         seen.append(optimizer.stop_reason)
     assert seen[0] is None
     assert seen[-1] is optimizer.second.stop_reason is not None
+
+
+@pytest.mark.parametrize(("budget", "batch_size"), [(60, 64), (60, 512), (200, 64)])
+def test_a_regression_whose_norm_only_falls_is_brought_to_its_minimum(budget, batch_size):
+    torch.manual_seed(5)
+    x = torch.randn(1000, 10)
+    y = (torch.sigmoid(x @ torch.randn(10)) > torch.rand(1000)).float().view(-1, 1)
+    loss = nn.functional.binary_cross_entropy_with_logits
+    model, best = nn.Linear(10, 1), nn.Linear(10, 1)
+    LBFGS(best.parameters()).minimize(Objective(best, loss, (x, y)), 100)
+    result = fit(model, loss, (x, y), budget=budget, batch_size=batch_size)
+    assert result.swap_epoch is not None
+    with torch.no_grad():
+        assert loss(model(x), y) <= 1.0001 * loss(best(x), y)
