@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-__all__ = ["nested_forward_mode"]
+__all__ = ["nested_forward_mode", "transformed"]
 
 
 def nested_forward_mode() -> bool:
@@ -17,3 +18,10 @@ def nested_forward_mode() -> bool:
         return False
     stack = torch._C._functorch.get_interpreter_stack()
     return stack is not None and sum(level.key() == torch._C._functorch.TransformType.Jvp for level in stack) > 1
+
+
+def transformed(*tensors: Tensor | None) -> bool:
+    """Whether a transform of `torch.func` or `torch.compile` is at work, or `autograd.grad` on a batch of gradients."""
+    if torch.compiler.is_compiling() or torch._C._functorch.get_interpreter_stack() is not None:
+        return True
+    return any(t is not None and torch._C._functorch.is_legacy_batchedtensor(t) for t in tensors)

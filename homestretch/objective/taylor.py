@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from homestretch.objective.activations import activation_of
-from homestretch.objective.stacks import Constant, Layout, Stack
+from homestretch.objective.elementwise import Layout
+from homestretch.objective.stacks import Constant, Stack
 
 Module = TypeVar("Module", bound=nn.Module)
 
