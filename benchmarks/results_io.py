@@ -161,6 +161,12 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def known_processor(table: Path) -> str:
+    """Return the processor that a table's environment names: that of the last run, and of rows that name none themselves."""
+    path = table.with_suffix(".env.json")
+    return str(json.loads(path.read_text())["processor"]) if path.exists() else ""
+
+
 def environment(libraries: Iterable[str]) -> dict[str, Any]:
     """Return the versions and the processor that results depend on.
 

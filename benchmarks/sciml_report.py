@@ -32,9 +32,10 @@ same warm-up at speed 40, with the equation at speed 5 and raises the speed by 2
 400 iterations (a curriculum after Krishnapriyan et al., 2021); its cost and time count from the start.
 
 **Same for all**: the network and its points by seed, the Adam warm-up (made once and shared), processor time as the limit
-(zoo 5 s, poisson-2d 30 s, the others as the table says), one thread, float64, and an allocator that keeps freed memory
-(`MALLOC_*` in the table's `.env.json`; without it torch maps and unmaps its tensors at every evaluation). Torch's peers and our
-methods evaluate the same residuals, by Taylor propagation; `ssbroyden-optimistix` evaluates them in JAX, and the time that JAX
+(zoo 5 s, poisson-2d 30 s, convection and burgers 120 s; the methods that their targets are about go on, and a column shows
+the errors at the time that all had), one thread, float64, and an allocator that keeps freed memory (`MALLOC_*` in the
+table's `.env.json`; without it torch maps and unmaps its tensors at every evaluation). Torch's peers and our methods
+evaluate the same residuals, by Taylor propagation; `ssbroyden-optimistix` evaluates them in JAX, and the time that JAX
 takes to compile is not counted. Peers run with zero tolerances; torch's L-BFGS has strong Wolfe and 100 pairs.
 
 **The error** is that of the sample with the lowest loss at held-out points, which no method trains on: what a user could keep
@@ -89,6 +90,7 @@ def spread(values: Iterable[float]) -> str:
 def problem_table(rows: Sequence[Cell], traces: Traces, problem: str) -> str:
     """Return a line a method on one problem, the lowest median error first."""
     mine = [row for row in rows if row["problem"] == problem]
+    common = common_time(mine)
     lines = []
     for method in dict.fromkeys(method_of(row) for row in mine):
         runs = [row for row in mine if method_of(row) == method]
@@ -100,10 +102,19 @@ def problem_table(rows: Sequence[Cell], traces: Traces, problem: str) -> str:
         middle = [median(float(row[column]) for row in runs) for column in columns]
         ends = sorted({row["status"] for row in runs})
         line = [method, str(len(runs)), spread(errors), f"{max(errors):.1e}", f"{hits}", number(median(times))]
+        if common is not None:
+            line.append(f"{median(error_at(traces[problem, method, int(row['seed'])], common) for row in runs):.1e}")
         lines.append((median(errors), [*line, *(f"{m:.0f}" for m in middle), ", ".join(ends)]))
     header = ["method", "seeds", "error: median (quartiles)", "worst", "at target", "s to target, median"]
+    header += [f"after {common:.0f} s"] if common is not None else []
     header += ["eq.", "iterations", "s", "wall s", "ended by"]
     return markdown_table(header, [line for _, line in sorted(lines, key=lambda pair: pair[0])])
+
+
+def common_time(rows: Sequence[Cell]) -> float | None:
+    """Return the processor time that every run had, where some had more."""
+    limits = [float(row["limit_seconds"]) for row in rows]
+    return min(limits) if min(limits) < max(limits) else None
 
 
 def zoo_table(rows: Sequence[Cell], traces: Traces) -> str:
@@ -204,11 +215,19 @@ def codes(rows: Sequence[Cell]) -> str:
     return made if different > 1 else ""
 
 
-def environment_of(table: Path) -> str:
-    """Return a sentence on the machine and the versions."""
+def environment_of(table: Path, rows: Sequence[Cell]) -> str:
+    """Return sentences on the machine and the versions; on each problem's, where they are several."""
     known = json.loads(table.with_suffix(".env.json").read_text())
     versions = ", ".join(f"{name} {version}" for name, version in known["versions"].items())
-    return f"Processor: {known['processor']}, {known['threads']} thread; Python {known['python']}; {versions}."
+    by_problem: dict[str, set[str]] = {}
+    for row in rows:
+        by_problem.setdefault(row["problem"], set()).add(row.get("processor") or known["processor"])
+    machines: dict[str, list[str]] = {}
+    for problem, names in by_problem.items():
+        machines.setdefault(" and ".join(sorted(names)), []).append(problem)
+    where = "; ".join(f"{name} ({', '.join(problems)})" for name, problems in machines.items())
+    named = where if len(machines) > 1 else next(iter(machines), known["processor"])
+    return f"Processor: {named}; {known['threads']} thread; Python {known['python']}; {versions}."
 
 
 def price_table(path: Path) -> list[str]:
@@ -227,7 +246,7 @@ def write_report(table: Path, folder: Path = DOCS) -> None:
     traces = read_traces(table.with_name(f"{table.stem}-trace.parquet"))
     prices = table.with_name(f"{table.stem}-prices.tsv")
     noted = PRICE_NOTE if prices.exists() else ""
-    parts = [INTRODUCTION.format(table=table.name, codes=codes(rows), environment=environment_of(table), prices=noted)]
+    parts = [INTRODUCTION.format(table=table.name, codes=codes(rows), environment=environment_of(table, rows), prices=noted)]
     parts += ["## Targets\n", *verdicts(rows, traces), ""]
     parts += ["## Where another method ends below `auto`\n", "Median errors.\n", *losses(rows), ""]
     parts += ["## What `auto` picked\n", *choices(rows), ""]

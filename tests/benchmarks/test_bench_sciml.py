@@ -76,6 +76,14 @@ def test_dense_peers_are_left_out_where_they_are_too_large() -> None:
     assert not names & {"BFGS", "bfgs", "LevenbergMarquardt"}
 
 
+def test_what_a_target_is_about_runs_longer() -> None:
+    seconds = {
+        job.method.method: job.limits.seconds for job in bench_sciml.jobs(["burgers"], bench_sciml.chosen(None), [0], False)
+    }
+    assert seconds["auto"] == seconds["SSBroyden"] == 600.0
+    assert {seconds[method] for method in ("LBFGS", "bfgs", "adam-cosine")} == {120.0}
+
+
 @pytest.mark.parametrize(("problem", "has_stages"), [("convection", True), ("poisson-2d", False)])
 def test_continuation_is_for_problems_with_stages(problem, has_stages) -> None:
     names = {job.method.method for job in bench_sciml.jobs([problem], bench_sciml.chosen(None), [0], False)}
@@ -94,6 +102,11 @@ def test_runs_of_another_machine_are_kept(small) -> None:
     rows = bench_sciml.with_others(table, [new])
     assert [(row["problem"], float(row["error"])) for row in rows] == [("zoo-sin-64", 0.25), ("poisson-2d", 0.5)]
     assert rows[1]["trace"][0] == pytest.approx(trace[0])
+    assert rows[1]["processor"] == ""
+    table.with_suffix(".env.json").write_text('{"processor": "abacus"}')
+    without = [column for column in (*COLUMNS, *bench_sciml.EXTRA_COLUMNS) if column != "processor"]
+    write_table(table, [old], without)
+    assert bench_sciml.with_others(table, [new])[1]["processor"] == "abacus"
     assert bench_sciml.with_others(table.with_name("none.tsv"), [new]) == [new]
 
 
@@ -123,6 +136,24 @@ def test_verdicts_say_reached_and_not_reached(small) -> None:
 def test_rows_by_several_versions_of_the_code_are_told(versions, said) -> None:
     rows = [{"library": "homestretch", "version": version} for version in versions] + [{"library": "scipy", "version": "1.0"}]
     assert sciml_report.codes(rows) == (said and f"Its rows of homestretch {said}")
+
+
+def test_errors_stand_at_a_common_time_and_processors_by_problem(tmp_path) -> None:
+    def row(problem: str, method: str, limit: str, processor: str) -> dict[str, str]:
+        labels = {"problem": problem, "seed": "0", "library": "ours", "method": method, "error": "1e-7", "limit_seconds": limit}
+        numbers = dict.fromkeys(("gradient_equivalents", "iterations", "cpu_seconds", "seconds"), "3")
+        return {**labels, **numbers, "status": "time", "processor": processor}
+
+    rows = [row("burgers", "long", "600", "abacus"), row("burgers", "short", "1.5", "abacus"), row("zoo", "long", "5", "quipu")]
+    traces = {("burgers", f"ours/{method}", 0): trace(1e-7) for method in ("long", "short")}
+    header, _, *lines = sciml_report.problem_table(rows, traces, "burgers").splitlines()
+    place = [cell.strip() for cell in header.split("|")].index("after 2 s")
+    assert {line.split("|")[place].strip() for line in lines} == {"1.0e-02"}
+    assert sciml_report.common_time(rows[:1]) is None
+    table = tmp_path / "t.tsv"
+    table.with_suffix(".env.json").write_text('{"processor": "quipu", "threads": 1, "python": "3", "versions": {}}')
+    assert "Processor: abacus (burgers); quipu (zoo); 1 thread" in sciml_report.environment_of(table, rows)
+    assert "Processor: quipu; 1 thread" in sciml_report.environment_of(table, rows[2:])
 
 
 def trace(last: float) -> list[Sample]:
