@@ -215,7 +215,7 @@ def codes(rows: Sequence[Cell]) -> str:
     return made if different > 1 else ""
 
 
-def environment_of(table: Path, rows: Sequence[Cell]) -> str:
+def environment_of(table: Path, rows: Sequence[Cell] = ()) -> str:
     """Return sentences on the machine and the versions; on each problem's, where they are several."""
     known = json.loads(table.with_suffix(".env.json").read_text())
     versions = ", ".join(f"{name} {version}" for name, version in known["versions"].items())
