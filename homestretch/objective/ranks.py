@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 Group = dist.ProcessGroup | None
 
@@ -85,7 +84,7 @@ def sum_gradients(parameters: Sequence[Tensor], group: Group, factor: float = 1.
 
 def reduces_gradients(model: nn.Module) -> bool:
     """Whether the model's own wrapper (DDP, FSDP) brings the gradients of the ranks together in a backward pass."""
-    return callable(getattr(model, "no_sync", None)) or any(isinstance(p, DTensor) for p in model.parameters())
+    return callable(getattr(model, "no_sync", None)) or any(hasattr(p, "to_local") for p in model.parameters())
 
 
 def reshard(model: nn.Module) -> None:
