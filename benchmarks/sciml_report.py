@@ -32,7 +32,7 @@ same warm-up at speed 40, with the equation at speed 5 and raises the speed by 2
 400 iterations (a curriculum after Krishnapriyan et al., 2021); its cost and time count from the start.
 
 **Same for all**: the network and its points by seed, the Adam warm-up (made once and shared), processor time as the limit
-(zoo 5 s, poisson-2d 30 s, convection and burgers 120 s; the methods that their targets are about go on, and a column shows
+(zoo 5 s, poisson-2d 30 s, convection and burgers 60 s; the methods that their targets are about go on, and a column shows
 the errors at the time that all had), one thread, float64, and an allocator that keeps freed memory (`MALLOC_*` in the
 table's `.env.json`; without it torch maps and unmaps its tensors at every evaluation). Torch's peers and our methods
 evaluate the same residuals, by Taylor propagation; `ssbroyden-optimistix` evaluates them in JAX, and the time that JAX
