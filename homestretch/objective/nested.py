@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 __all__ = ["nested_forward_mode", "transformed"]
 
@@ -21,7 +22,12 @@ def nested_forward_mode() -> bool:
 
 
 def transformed(*tensors: Tensor | None) -> bool:
-    """Whether a transform of `torch.func` or `torch.compile` is at work, or `autograd.grad` on a batch of gradients."""
+    """Whether more than a plain backward pass may be asked for.
+
+    That is inside a transform of `torch.func`, `torch.compile` or forward mode, and in `autograd.grad` on a batch of gradients.
+    """
     if torch.compiler.is_compiling() or torch._C._functorch.get_interpreter_stack() is not None:
+        return True
+    if forward_ad._current_level >= 0:  # a backward pass over dual numbers has a derivative too
         return True
     return any(t is not None and torch._C._functorch.is_legacy_batchedtensor(t) for t in tensors)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.utils import prune
 
 from homestretch.objective.activations import Activation, Sin
@@ -118,6 +119,30 @@ def test_hessian_products_through_the_hand_written_backward(activation: str) -> 
     collapsed = product(laplacian(net, x)[1])
     for got, want in zip(collapsed, theirs, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("hidden", [(5,), (4, 3)])
+def test_a_backward_pass_over_dual_numbers_gives_the_hessian_product(hidden: tuple[int, ...]) -> None:
+    net, x = make_net(hidden=hidden), make_points(4)
+    parameters = {name: p.detach().clone().requires_grad_() for name, p in net.named_parameters()}
+    vector = {name: torch.randn_like(p) for name, p in parameters.items()}
+
+    def gradient(values: dict[str, Tensor], **options: bool) -> tuple[Tensor, ...]:
+        holder = nn.Module()
+        holder.net = net
+        holder.forward = lambda: torch.stack(
+            [t.square().sum() for t in (*taylor(net, x, order=(2, 1, 1)), laplacian(net, x)[1])]
+        )
+        parts = torch.func.functional_call(holder, {f"net.{name}": p for name, p in values.items()}, ())
+        return torch.autograd.grad(parts.sum(), list(parameters.values()), allow_unused=True, materialize_grads=True, **options)
+
+    along = torch.stack([(g * v).sum() for g, v in zip(gradient(parameters, create_graph=True), vector.values(), strict=True)])
+    wanted = torch.autograd.grad(along.sum(), list(parameters.values()), allow_unused=True, materialize_grads=True)
+    with forward_ad.dual_level():
+        duals = {name: forward_ad.make_dual(p, vector[name]) for name, p in parameters.items()}
+        tangents = [forward_ad.unpack_dual(g).tangent for g in gradient(duals)]
+    for want, got in zip(wanted, tangents, strict=True):
+        torch.testing.assert_close(torch.zeros_like(want) if got is None else got, want, **TOLERANCE)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own, on its first forward-mode call
