@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from homestretch.objective import in_place
-from homestretch.objective.activations import Activation
+from homestretch.objective.activations import Activation, Derivatives
 from homestretch.objective.nested import nested_forward_mode
 
 __all__ = ["Layout", "activate"]
@@ -62,8 +62,31 @@ def activate(stack: Tensor, shared: Tensor | None, bias: Tensor | None, activati
     return _Activate.apply(stack, shared, bias, activation, layout)
 
 
+class Applied(NamedTuple):
+    """An activation, what it was applied to, as in `activate`, and what came out."""
+
+    stack: Tensor
+    shared: Tensor | None
+    bias: Tensor | None
+    output: Tensor
+    activation: Activation
+    layout: Layout
+
+    @property
+    def z(self) -> Tensor:
+        """What the function was taken at, (N, h)."""
+        return self.stack[0] if self.bias is None else self.stack[0] + self.bias
+
+    def derivatives(self) -> Derivatives:
+        """Those of the function at `z` that a derivative of the outputs takes, (N, h) each."""
+        return self.activation.derivatives(self.z, self.output[0], 3 if self.layout.curved else 2)
+
+    def parts(self) -> tuple[Tensor, Tensor | None]:
+        """First derivatives, (D, N, h) or (D, 1, h), and second ones, (S, N, h) or `None` for zero."""
+        return _parts(self.stack, self.shared, self.layout)
+
+
 def _parts(stack: Tensor, shared: Tensor | None, layout: Layout) -> tuple[Tensor, Tensor | None]:
-    """First derivatives, (D, N, h) or (D, 1, h), and second ones, (S, N, h) or `None` for zero."""
     if shared is not None:
         return shared, None
     return stack[1 : 1 + layout.directions], stack[1 + layout.directions :] if layout.seconds else None
@@ -96,25 +119,22 @@ class _Activate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        stack, shared, bias, output = ctx.saved_tensors
-        arguments = (gradients[0], stack, shared, bias, output, ctx.activation, ctx.layout)
-        once = not torch.is_grad_enabled() and in_place.possible(*arguments[:5])
-        return (*(in_place.backward if once else _backward)(*arguments), None, None)
+        applied = _applied(ctx)
+        once = not torch.is_grad_enabled() and in_place.possible(gradients[0], *ctx.saved_tensors)
+        return (*(in_place.backward if once else _backward)(gradients[0], applied), None, None)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        stack, shared, bias, output = ctx.saved_tensors
-        layout: Layout = ctx.layout
+        applied = _applied(ctx)
+        stack, shared, layout = applied.stack, applied.shared, applied.layout
         S = layout.curved
         stack_dot, shared_dot, bias_dot = tangents[:3]
         stack_dot = torch.zeros_like(stack) if stack_dot is None else stack_dot
         if shared is not None and shared_dot is None:
             shared_dot = torch.zeros_like(shared)
-        first, second = _parts(stack, shared, layout)
-        first_dot, second_dot = _parts(stack_dot, shared_dot, layout)
-        z = stack[0] if bias is None else stack[0] + bias
+        (first, second), (first_dot, second_dot) = applied.parts(), _parts(stack_dot, shared_dot, layout)
         z_dot = stack_dot[0] if bias_dot is None else stack_dot[0] + bias_dot
-        slope, *higher = ctx.activation.derivatives(z, output[0], 3 if S else 2)
+        slope, *higher = applied.derivatives()
         bend = higher[0]
         out = [(slope * z_dot).unsqueeze(0)]
         if layout.keep_first:
@@ -123,27 +143,23 @@ class _Activate(torch.autograd.Function):
             mixed = 2.0 * first[:S] * first_dot[:S]
             mixed = mixed.sum(0, keepdim=True) if layout.collapsed else mixed
             curvature = higher[1] * z_dot * _squares(first, layout) + bend * mixed
-            if second is not None:
+            if second is not None and second_dot is not None:
                 curvature = curvature + bend * z_dot * second + slope * second_dot
             out.append(curvature)
         return torch.cat(out)
 
 
-def _backward(
-    gradient: Tensor,
-    stack: Tensor,
-    shared: Tensor | None,
-    bias: Tensor | None,
-    output: Tensor,
-    activation: Activation,
-    layout: Layout,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _applied(ctx: Any) -> Applied:
+    stack, shared, bias, output = ctx.saved_tensors
+    return Applied(stack, shared, bias, output, ctx.activation, ctx.layout)
+
+
+def _backward(gradient: Tensor, applied: Applied) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Gradients of stack, shared derivatives and bias; each operation can be differentiated again."""
-    first, second = _parts(stack, shared, layout)
-    z = stack[0] if bias is None else stack[0] + bias
+    layout, (first, second) = applied.layout, applied.parts()
     D, S = layout.directions if layout.keep_first else 0, layout.curved
     up_first, up_second = gradient[1 : 1 + D], gradient[1 + D :]
-    slope, bend, *third = activation.derivatives(z, output[0], 3 if S else 2)
+    slope, bend, *third = applied.derivatives()
     to_z = slope * gradient[0]
     to_first = _sum_points(slope * up_first, first) if D else torch.zeros_like(first)
     if D:
@@ -155,8 +171,8 @@ def _backward(
         to_first = torch.cat([to_first[:S] + curl, to_first[S:]])
     if second is not None:
         to_z = torch.addcmul(to_z, bend, _contract(second, up_second))
-    to_bias = None if bias is None else to_z.sum(0)
-    if shared is not None:
+    to_bias = None if applied.bias is None else to_z.sum(0)
+    if applied.shared is not None:
         return to_z.unsqueeze(0), to_first, to_bias
     to_second = [] if second is None else [slope * up_second]
     return torch.cat([to_z.unsqueeze(0), to_first, *to_second]), None, to_bias

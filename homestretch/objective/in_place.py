@@ -16,7 +16,7 @@ from homestretch.objective.nested import transformed
 
 if TYPE_CHECKING:
     from homestretch.objective.activations import Activation
-    from homestretch.objective.elementwise import Layout
+    from homestretch.objective.elementwise import Applied, Layout
 
 __all__ = ["backward", "forward", "possible"]
 
@@ -47,33 +47,25 @@ def forward(stack: Tensor, shared: Tensor | None, bias: Tensor | None, activatio
     return output
 
 
-def backward(
-    gradient: Tensor,
-    stack: Tensor,
-    shared: Tensor | None,
-    bias: Tensor | None,
-    output: Tensor,
-    activation: Activation,
-    layout: Layout,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def backward(gradient: Tensor, applied: Applied) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return the gradients of stack, shared derivatives and bias, given that of the output."""
+    stack, shared, layout = applied.stack, applied.shared, applied.layout
     D, S = layout.directions, layout.curved
     kept = D if layout.keep_first else 0
-    z = stack[0] if bias is None else stack[0] + bias
-    slope, bend, *third = activation.derivatives(z, output[0], 3 if S else 2)
-    first = stack[1 : 1 + D] if shared is None else shared
+    first, second = applied.parts()
+    slope, bend, *third = applied.derivatives()
     up_first, up_second = gradient[1 : 1 + kept], gradient[1 + kept :]
 
     to_stack = stack.new_empty(stack.shape)
     to_z = torch.mul(slope, gradient[0], out=to_stack[0])
     pairs = list(zip(first, up_first, strict=False))
-    if shared is None:
-        pairs += zip(stack[1 + D :], up_second, strict=True)
+    if second is not None:
+        pairs += zip(second, up_second, strict=True)
     if pairs:
         to_z.addcmul_(bend, _contract(pairs))
     if S:
         to_z.addcmul_(third[0], _against_squares(first[:S], up_second))
-    to_bias = None if bias is None else to_z.sum(0)
+    to_bias = None if applied.bias is None else to_z.sum(0)
 
     if shared is not None:
         return to_stack, _to_shared(shared, slope, bend, up_first, up_second, S), to_bias
