@@ -66,6 +66,8 @@ def read_plan(folder: Path) -> Plan:
         CheckpointError: If they are missing or damaged.
     """
     place = folder / SETTINGS
+    if not place.exists() and (runs := sorted(run.parent.name for run in folder.glob(f"*/{SETTINGS}"))):
+        raise CheckpointError(f"{folder} holds the folders of several runs ({', '.join(runs)}): name one of them")
     try:
         content = json.loads(place.read_text(encoding="utf-8"))
         problem = dict(content["problem"])
