@@ -173,6 +173,13 @@ def test_a_rule_may_count_steps(setting, run):
     assert optimizer.swap_reason.startswith("12 steps")
 
 
+def test_a_run_that_has_not_swapped_says_why_not(setting, run):
+    _, _, optimizer = setting(rule=AtStep(10))
+    run(optimizer, 2)
+    assert optimizer.swap_epoch is None
+    assert optimizer.swap_reason == optimizer.history.of(DecisionRecord)[-1].reason == "8 steps, the swap is set after 10"
+
+
 def test_the_default_rule_knows_the_budget(setting):
     assert setting(rule=None, budget=50.0)[2].rule.name == "paced-peak"
     assert setting(rule=None)[2].rule.name == "gradient-norm-peak"
