@@ -124,6 +124,7 @@ class TwoPhase(Accounts):
         self.epochs = 0
         self.first_epochs = 0
         self.first_steps = 0
+        self.told = False  # that no epoch was ended
         self.swap_epoch: int | None = None
         self.swap_reason = ""
         self.meter = objective.meter if objective is not None else CostMeter()
