@@ -86,7 +86,15 @@ class IterationRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionRecord:
-    """What a swap rule or the safe resort decided after an epoch, and why."""
+    """What a swap rule or the safe resort decided after an epoch, and why.
+
+    Attributes:
+        epoch: Number of the epoch.
+        swap: Whether to change over: to the convex phase by a rule, back to the first phase by the resort.
+        rule: Name of the rule or of the resort.
+        reason: Why, in a sentence.
+        values: The numbers behind it, by name.
+    """
 
     kind: ClassVar[str] = "decision"
     epoch: int
@@ -98,7 +106,15 @@ class DecisionRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class EventRecord:
-    """Something that happened once: the swap, a return to the first phase, a stop, a checkpoint."""
+    """Something that happened once: the swap, a return to the first phase, a look at the curvature, a stop.
+
+    Attributes:
+        epoch: The epoch after which it happened; 0 before the first.
+        name: ``"swap"``, ``"resort"`` (back to the first phase), ``"race"``, ``"evidence"`` (the look at the curvature before
+            a swap), ``"growth"`` (of the data), ``"stop"`` (of the convex phase) or ``"restored"`` (the best point is).
+        message: What came of it and why.
+        values: The numbers behind it, by name.
+    """
 
     kind: ClassVar[str] = "event"
     epoch: int

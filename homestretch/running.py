@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from homestretch import checkpoint
 from homestretch.errors import CheckpointError
-from homestretch.history import DecisionRecord, EpochRecord, EventRecord, History
+from homestretch.history import EpochRecord, EventRecord, History
 from homestretch.objective.dataset import Objective
 from homestretch.two_phase import TwoPhase
 from homestretch.two_phase.averages import use_averaged_weights
@@ -178,7 +178,7 @@ class Run:
             loss=last if restored is None else restored,
             epochs=optimizer.epochs,
             swap_epoch=optimizer.swap_epoch,
-            swap_reason=optimizer.swap_reason or _last_word(optimizer.history),
+            swap_reason=optimizer.swap_reason,
             stop=stop,
             gradient_equivalents=optimizer.spent,
             seconds=optimizer.seconds,
@@ -240,9 +240,3 @@ def _foreign_refused(folder: Path) -> Iterator[None]:
             f"the checkpoint in {folder} is that of another run ({type(error).__name__}: {error}): resume with the model, the "
             "optimizers, the rule and the schedule that it was written with"
         ) from error
-
-
-def _last_word(history: History) -> str:
-    """The reason of the rule's last decision."""
-    decisions = history.of(DecisionRecord)
-    return decisions[-1].reason if decisions else ""

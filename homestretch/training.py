@@ -105,6 +105,10 @@ def fit(
             f"out: {out} holds the checkpoint of a run, which would be lost: go on with it by resume=True, give another "
             "folder, or delete it"
         )
+    if out is not None and os.path.exists(out) and not os.path.isdir(out):
+        raise ValueError(f"out must be a folder, got {out}, which is a file: give another")
+    if isinstance(data, (LeastSquares, Objective)):
+        raise TypeError("data is an objective, which holds the loss, too: give it alone, as in fit(model, objective)")
     if isinstance(loss, (LeastSquares, Objective)):
         others = batch_size is None and micro_batch is None and growth is None and mode == "eval" and dropout == "off"
         _check_objective(loss, model, data, validation, alone=others)

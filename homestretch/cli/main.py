@@ -34,14 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: From the parser, after ``--help`` (code 0) or a flag it cannot read (code 2).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        return _complain(f"the command line needs {', '.join(missing)}: pip install 'homestretch[cli]'")
     debug, arguments = "--debug" in arguments, [a for a in arguments if a != "--debug"]
     if arguments == ["--version"]:
         from homestretch import __version__
 
         print(f"homestretch {__version__}")
         return 0
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        return _complain(f"the command line needs {', '.join(missing)}: pip install 'homestretch[cli]'")
     command = _parse(arguments or ["--help"])
     from homestretch.cli.commands import dispatch
 

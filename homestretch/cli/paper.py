@@ -73,7 +73,8 @@ def _(command: Figures) -> None:
                 f"{command.results} holds no run of {command.set}/{command.model} seed {command.seed}; it has {known}"
             )
     written = save_figures(command.out, histories, command.set, command.model, command.seed)
-    _say(f"{len(written)} files in {command.out}")
+    needed = "" if histories else "; figures 5 and 6 are drawn from a table's runs, which --results names"
+    _say(f"{len(written)} files in {command.out}{needed}")
 
 
 @dispatch.register

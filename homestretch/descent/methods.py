@@ -17,6 +17,17 @@ from homestretch.line import Search
 from homestretch.searches.hager_zhang import HagerZhang
 from homestretch.searches.unit import Unit
 
+# What those who come from torch.optim.LBFGS take for granted, and what stands in its place.
+_TORCHS = {
+    "lr": "leave it out, as the search finds the step",
+    "max_iter": "give minimize(closure, iterations=...)",
+    "max_eval": "give budget=..., in passes over the data",
+    "tolerance_grad": "give gradient_tolerance=..., relative to the first gradient, or leave it out",
+    "tolerance_change": "leave it out, as a method stops only where it finds no lower loss",
+    "history_size": "give memory=...",
+    "line_search_fn": "leave it out for Hager-Zhang's search, or give search=StrongWolfe()",
+}
+
 
 class ConjugateGradient(Descent):
     """Nonlinear conjugate gradients.
@@ -57,9 +68,14 @@ class LBFGS(Descent):
         memory: Number of pairs kept; two vectors each.
         search: The line search; Hager-Zhang's by default.
         options: Passed to :class:`~homestretch.descent.loop.Descent`: budgets, tolerances, preconditioner.
+
+    Raises:
+        TypeError: If an argument of ``torch.optim.LBFGS`` is given, with what stands in its place here.
     """
 
     def __init__(self, params: Any, memory: int = 50, search: Search | None = None, **options: Any) -> None:
+        for name in options.keys() & _TORCHS.keys():
+            raise TypeError(f"{name} is an argument of torch.optim.LBFGS; for homestretch.LBFGS {_TORCHS[name]}")
         super().__init__(params, LBFGSDirection(memory), search or HagerZhang(), **options)
 
 

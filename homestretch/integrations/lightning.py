@@ -64,8 +64,13 @@ class PhasedData(LightningDataModule):
         """Loader for the phase that the trainer's optimizer is in; asked for again each epoch.
 
         While the optimizer is being made (``trainer.estimated_stepping_batches`` asks then) the phase is the first.
+
+        Raises:
+            ValueError: If the trainer has no :class:`HomeStretch`: nobody would ask the rule, and the run would never swap.
         """
         trainer = self.trainer
+        if trainer is not None and not any(isinstance(callback, HomeStretch) for callback in _callbacks(trainer)):
+            raise ValueError("PhasedData needs the callback that asks for the swap: give the Trainer callbacks=[HomeStretch()]")
         if trainer is not None and trainer.optimizers and in_second_phase(_optimizer(trainer)):
             return DataLoader(self.dataset, batch_size=_length(self.dataset), shuffle=False, **self.options)
         return DataLoader(self.dataset, batch_size=self.batch_size, shuffle=True, **self.options)

@@ -25,6 +25,8 @@ class Collocation(Drawing):
         seed: Decides draws, and which points are held out.
     """
 
+    last_terms: dict[str, float]
+
     def __init__(
         self,
         parameters: Sequence[Tensor],
@@ -142,7 +144,7 @@ class Collocation(Drawing):
         if not self._weighed:
             self._weighed = True
             if self.points is not None and self._watch is None and not self._rules:
-                warn_of_overfit(self._size, self.samples)
+                warn_of_overfit(self._size, self.samples, len(self.last_terms))
 
     # --- state ---
 

@@ -21,13 +21,15 @@ from homestretch.objective.points import Points, cast
 _RESOLVED = 1e-5  # a loss known better than to this share of it is not held up by rounding, but by something else
 
 
-def warn_of_overfit(parameters: int, residuals: int) -> None:
-    """Warn if a fit has more parameters than residuals."""
+def warn_of_overfit(parameters: int, residuals: int, terms: int = 0) -> None:
+    """Warn if a fit has more parameters than residuals, and say where each of the terms is a single number."""
     if parameters <= residuals:
         return
+    single = "Each term is a single number here: return residuals as they are, one a point, neither squared nor averaged. "
     warnings.warn(
         f"{parameters} parameters are fitted to {residuals} residuals: a method that converges can make the loss vanish there "
-        "while the solution between the points is wrong, and the loss will not tell. Take more points or a smaller network, "
+        "while the solution between the points is wrong, and the loss will not tell. "
+        f"{single if residuals == terms else ''}Take more points or a smaller network, "
         "redraw the points (redraw=...), or watch the residual at other points (held_out=...)",
         OverfitWarning,
         stacklevel=4,

@@ -96,9 +96,10 @@ class LeastSquares(Collocation):
     ) -> None:
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
-        for name, value in (("factor", factor), ("jacobian_memory", jacobian_memory), *(weights or {}).items()):
+        for name, value in (("factor", factor), ("jacobian_memory", jacobian_memory)):
             if not 0.0 < value < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {value}")
+        _check_weights(weights or {})
         module = model if isinstance(model, nn.Module) else None
         if module is None and points is not None:
             raise TypeError(
@@ -156,9 +157,7 @@ class LeastSquares(Collocation):
 
     def reweight(self, weights: Mapping[str, float]) -> None:
         """Change the weights of some terms."""
-        for name, value in weights.items():
-            if not 0.0 < value < math.inf:
-                raise ValueError(f"weight of {name!r} must be positive and finite, got {value}")
+        _check_weights(weights)
         self._weights.update(weights)
         if self._watch is not None:
             self._watch.restart()
@@ -258,3 +257,9 @@ class LeastSquares(Collocation):
         total = math.fsum(self.last_terms.values())
         self._seen.note(total, self.last_terms)
         return total
+
+
+def _check_weights(weights: Mapping[str, float]) -> None:
+    for name, value in weights.items():
+        if not 0.0 < value < math.inf:
+            raise ValueError(f"weight of {name!r} must be positive and finite, got {value}")

@@ -37,7 +37,8 @@ class Problem:
     Attributes:
         model: Which of the paper's models, or a character-level transformer for text (gpt-char).
         data: Which image set (digits needs no download), or the text that comes with Python (python-docs).
-        data_dir: Folder with Parquet, IDX or CIFAR binary files; without it the set is loaded by its hub name.
+        data_dir: Folder with Parquet, IDX or CIFAR binary files; without it that which the environment variable
+            HOMESTRETCH_DATA names, or else the set is loaded by its hub name.
         outputs: What stands between an image model's head and the squared error.
         train_limit: Use the first so many training samples.
         validation_limit: Use the first so many validation samples.

@@ -150,7 +150,8 @@ def search_effort(history: History, title: str = "") -> Drawing:
         effort.bar(numbers, [r["forwards"] for r in rows], bottom=gradients, color=CYCLE[5], label="forward only")
     else:
         effort.text(0.5, 0.5, "no iteration of the convex phase", ha="center", va="center", transform=effort.transAxes)
-    effort.yaxis.get_major_locator().set_params(integer=True)
+    for axis in (effort.xaxis, effort.yaxis):
+        axis.get_major_locator().set_params(integer=True)
     effort.set(xlabel="iteration of the convex phase", ylabel="evaluations")
     for panel in axes:
         legend(panel)

@@ -42,7 +42,7 @@ _HEADINGS = ("recipe", "train loss", "acc.", "val. loss", "acc.", "eq.", "sec.",
 
 
 def comparison_table(rows: Sequence[Row], title: str = "") -> Table:
-    """A table for the terminal, within 80 columns; the reasons for the swaps are in :func:`notes`."""
+    """A table for the terminal, within 80 columns; the reasons for the swaps are in :func:`notes`, being sentences."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as NewTable
 
@@ -56,10 +56,10 @@ def comparison_table(rows: Sequence[Row], title: str = "") -> Table:
 
 
 def comparison_markdown(rows: Sequence[Row]) -> str:
-    """The same table in Markdown, with the reason for each swap."""
+    """The same table in Markdown."""
     headings = ("recipe", "train loss", "train accuracy", "validation loss", "validation accuracy")
-    headings += ("cost (gradient-equivalents)", "seconds", "swap after epoch", "reason")
-    lines = [headings, ("---", *["---:"] * 7, "---"), *((*_cells(row), row.swap_reason) for row in rows)]
+    headings += ("cost (gradient-equivalents)", "seconds", "swap after epoch")
+    lines = [headings, ("---", *["---:"] * 7), *map(_cells, rows)]
     return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines) + "\n"
 
 

@@ -74,7 +74,7 @@ class AtShare(SwapRule):
             # Costs are sums of mini-batches' shares, whose rounding must not move the swap by an epoch.
             spent >= self.share * (1.0 - 1e-9),
             f"{observation.cost:.4g} of {observation.budget:.4g} gradient-equivalents are spent ({spent:.1%}), "
-            f"the swap is set at {self.share:.1%}",
+            f"a swap is due from {self.share:.1%} on",
             share=spent,
         )
 

@@ -15,7 +15,8 @@ but its silence speaks for the swap then, the convex phase is taken to make half
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from homestretch import arguments, trend
 from homestretch.decision import Decision
@@ -74,9 +75,9 @@ class Pace(SwapRule):
         moment = best_moment(power, self.convex_power, max(observation.budget - self.start_up, 0.0))
         return self.decide(
             observation.cost >= moment,
-            f"the loss falls with power {power:.2g} of the cost, the convex phase is taken to make {self.convex_power:.2g} "
-            f"after {self.start_up:.4g} to start: the best moment is {moment:.4g} of {observation.budget:.4g} "
-            f"gradient-equivalents, {observation.cost:.4g} are spent",
+            f"the first phase's loss falls as cost^-{power:.2g}, the convex phase's is assumed to fall as "
+            f"cost^-{self.convex_power:.2g} once {self.start_up:.4g} are spent on its start: the best moment is {moment:.4g} "
+            f"of {observation.budget:.4g} gradient-equivalents, {observation.cost:.4g} are spent",
             first_phase_power=power,
             best_moment=moment,
         )
@@ -130,11 +131,14 @@ class PacedPeak(AnyOf):
         quiet_share: float = 0.3,
         full_batch_share: float = 0.1,
     ) -> None:
+        shares = {"latest": latest, "quiet_share": quiet_share, "full_batch_share": full_batch_share}
+        for name, share in shares.items():
+            arguments.fraction(name, share)
         peak = GradientNormPeak(fallback_share=None) if opener is None else check_rule("opener", opener)
-        window = After(peak, Pace(convex_power, start_up=start_up))
+        self._window = After(peak, Pace(convex_power, start_up=start_up))
         quiet = AllOf(AtShare(quiet_share), Settled(rise=_QUIET_RISE), Pace(0.5 * convex_power, start_up=start_up))
-        late = AllOf(AtShare(latest), Settled())
-        super().__init__(window, quiet, late, FullBatches(full_batch_share), name="paced-peak")
+        self._peakless = (quiet, AllOf(AtShare(latest), Settled()))
+        super().__init__(self._window, *self._peakless, FullBatches(full_batch_share), name="paced-peak")
         self.start_up = arguments.at_least("start_up", start_up, 0.0)
 
     def judge(self, observation: Observation) -> Decision:
@@ -145,15 +149,29 @@ class PacedPeak(AnyOf):
         """Likewise, with the answer to a probe that the opener asked for."""
         return self._within_budget(observation, super().weigh(observation, probe))
 
+    def _count(self, decisions: Sequence[Decision]) -> Decision:
+        """The vote of the parts, for the reasons of those that settle it, or of those that it waits for now."""
+        counted = super()._count(decisions)
+        window, *peakless, full = decisions
+        ways = [("", window), *(("without a peak: ", d) for d in peakless), ("on full batches: ", full)]
+        if counted.swap:
+            said = [(way, d) for way, d in ways if d.swap]
+        else:
+            due = [way for way, part in zip(ways[1:3], self._peakless, strict=True) if part.memory.wants[0]]
+            closed = not self._window.memory.opened
+            said = [ways[0], *(due[-1:] if closed else []), *(ways[3:] if full.values else [])]
+        return replace(counted, reason="; ".join(f"{way}{d.reason}" for way, d in said))
+
     def _within_budget(self, observation: Observation, decision: Decision) -> Decision:
-        if not decision.swap or observation.budget is None:
+        if observation.budget is None:
             return decision
         left = max(observation.budget - observation.cost, 0.0)  # a sum of mini-batches' shares has its rounding
         needed = _FIRST_STEP if observation.epoch_steps == 1 else 2.0 * self.start_up
         if left >= needed:
             return decision
-        reason = f"{left:.4g} gradient-equivalents are left, and a convex phase that pays needs {needed:.4g}"
-        return self.decide(False, f"{reason} ({decision.reason})", **decision.values)
+        short = f"{left:.4g} gradient-equivalents are left, and a convex phase that pays needs {needed:.4g}"
+        reason = f"{short} ({decision.reason})" if decision.swap else f"{decision.reason}; {short}"
+        return replace(decision, swap=False, reason=reason)
 
 
 def default_rule(budget: float | None) -> SwapRule:

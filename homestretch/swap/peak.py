@@ -149,7 +149,7 @@ class GradientNormPeak(SwapRule):
             memory.maximum, memory.maximum_epoch, memory.maximum_loss = norm, observation.epoch, loss
             # The smoothed norm lags behind: the highest rate that had a part in it.
             memory.maximum_rate, memory.below = max(memory.rates, default=None), 0
-            return self.stay(f"gradient norm {norm:.3g} is at its maximum", gradient_norm=norm, maximum=norm)
+            return self.stay(f"gradient norm {norm:.3g} is the largest so far", gradient_norm=norm, maximum=norm)
         slowdown = self._slowdown(observation.learning_rate)
         level = memory.maximum * slowdown
         threshold = self.factor * level

@@ -57,10 +57,10 @@ class Settled(SwapRule):
             memory.trough = memory.maximum = norm
         memory.maximum = max(memory.maximum, norm)
         climbing = memory.maximum > self.rise * memory.trough and norm >= self.factor * memory.maximum
-        relation = "is still near" if climbing else "is not on a climb to"
         return self.decide(
             not climbing,
-            f"gradient norm {norm:.3g} {relation} its maximum {memory.maximum:.3g} since its trough of {memory.trough:.3g}",
+            f"gradient norm {norm:.3g} {'still climbs' if climbing else 'does not climb'}: trough {memory.trough:.3g}, "
+            f"maximum since then {memory.maximum:.3g}",
             gradient_norm=norm,
             maximum=memory.maximum,
             trough=memory.trough,

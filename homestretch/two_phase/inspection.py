@@ -137,7 +137,7 @@ class Inspection(Remembering):
             except HomestretchError as error:
                 note = str(error)
             if note:
-                write_event(optimizer, "evidence", f"not gathered: {note}", {})
+                write_event(optimizer, "evidence", f"the curvature was not looked at: {note}", {})
             return proposal
         verdict = self.verdict.observe(self._gather(optimizer, samples)) if samples else None
         if verdict is not None and verdict.swap:

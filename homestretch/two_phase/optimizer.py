@@ -70,6 +70,12 @@ class TwoPhase(Accounts):
         metrics: Called at the end of each epoch; the numbers it returns by name go into the epoch's record.
         history: Where records go; a new one in memory by default.
 
+    Attributes:
+        phase: ``"first"``, or ``"second"`` in the convex phase.
+        epochs: Epochs made, in both phases.
+        swap_epoch: The epoch after which the convex phase began, the latest one; ``None`` if it never has.
+        swap_reason: Why then; if it never has, what the rule said last.
+
     Raises:
         TypeError: If ``rule`` or ``resort`` is none, or ``first`` or ``second`` no optimizer or what makes one.
         ValueError: If arguments are out of range, or ``first`` maximises, has other parameters, or ones of a dtype that the
@@ -118,6 +124,7 @@ class TwoPhase(Accounts):
         self.epochs = 0
         self.first_epochs = 0
         self.first_steps = 0
+        self.told = False  # that no epoch was ended
         self.swap_epoch: int | None = None
         self.swap_reason = ""
         self.meter = objective.meter if objective is not None else CostMeter()
@@ -208,6 +215,8 @@ class TwoPhase(Accounts):
         finally:
             self.mean.reset()
             self._closed = self.spent
+        if self.swap_epoch is None:
+            self.swap_reason = decision.reason
         if self.inspection is not None:
             self.inspection.end_epoch()
         return decision

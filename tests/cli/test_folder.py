@@ -68,6 +68,13 @@ def test_other_files_are_refused(tmp_path, text):
         folder.read_result(tmp_path)
 
 
+def test_the_folder_of_a_comparison_is_told_from_a_foreign_one(tmp_path):
+    for name in ("auto", "adam"):
+        folder.begin(tmp_path / name, PLAN)
+    with pytest.raises(CheckpointError, match=r"holds the folders of several runs \(adam, auto\): name one of them"):
+        folder.read_plan(tmp_path)
+
+
 def test_the_states_of_a_run(tmp_path):
     other = replace(PLAN, budget=41.0)
     assert folder.state_of(tmp_path / "nowhere", PLAN) == "new"

@@ -90,7 +90,18 @@ def test_what_cannot_be_parsed_exits_with_2(call, arguments):
         (("run", "--data-dir", "images"), "--data-dir images has no effect"),
         (("compare", "--data-dir", "images"), "--data-dir images has no effect"),
         (("run", "--second", "none", "--no-resort"), "--no-resort has no effect with --second none"),
-        (("run", "--data", "mnist", "--data-dir", "nowhere"), "nowhere: no such folder"),
+        (
+            ("run", "--data", "mnist", "--data-dir", "nowhere"),
+            "nowhere: no such folder: name one that holds mnist, by --data-dir",
+        ),
+        (
+            ("paper", "report", "--results", "t.parquet"),
+            "t.parquet holds no table of outcomes (no such file): run `homestretch",
+        ),
+        (
+            ("paper", "figures", "--results", "t.parquet"),
+            "t.parquet holds no traces (no such file): run `homestretch paper table`",
+        ),
         (("run", "--out", "file", *TINY), "--out must be a folder, got file, but file is a file: give another --out"),
         (("run", "--out", "file/below", *TINY), "--out must be a folder, got file/below, but"),
         (("run", "--out", "/proc/nothing", *TINY), "--out must be a folder"),
@@ -152,6 +163,11 @@ def test_missing_extras_are_named_in_one_line(call, monkeypatch, missing):
 @pytest.mark.parametrize("arguments", [("--version",), ("--debug", "--version"), ("--version", "--debug")])
 def test_version(call, arguments):
     assert call(*arguments) == (0, f"homestretch {__version__}\n", "")
+
+
+def test_the_version_needs_none_of_the_command_lines_libraries(call, monkeypatch):
+    monkeypatch.setitem(main.__globals__, "find_spec", lambda name: None)
+    assert call("--version") == (0, f"homestretch {__version__}\n", "")
 
 
 @pytest.mark.parametrize("form", ["tsv", "markdown", "table"])

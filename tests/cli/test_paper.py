@@ -61,6 +61,12 @@ def test_figures_and_the_page(call, out):
     assert (out / "docs" / "figures" / "figure-6-digits-vit-nomlp-wkewq-wvwo.csv").exists()
 
 
+def test_figures_that_need_runs_are_missed_aloud(call, monkeypatch, tmp_path):
+    monkeypatch.setattr("homestretch.cli.paper.save_figures", lambda *_: [tmp_path] * 12)
+    _, text, _ = call("paper", "figures", "--out", tmp_path)
+    assert text == f"12 files in {tmp_path}; figures 5 and 6 are drawn from a table's runs, which --results names\n"
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [((), "By hand and long ago."), (("--note", "Another remark."), "Another remark."), (("--note", ""), "")],

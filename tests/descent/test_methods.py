@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
@@ -121,3 +122,11 @@ def test_the_layout_of_parameters_does_not_matter(method):
         paths.append((x.detach().clone(), losses))
     torch.testing.assert_close(paths[0][0], paths[1][0], rtol=1e-8, atol=1e-10)
     assert paths[0][1] == pytest.approx(paths[1][1], rel=1e-8)
+
+
+def test_the_arguments_of_torchs_lbfgs_are_told_what_they_are_called_here():
+    """All of them: who changes the class name alone is told the next change, not that Descent.__init__ is unknown to them."""
+    ours = inspect.signature(LBFGS).parameters.keys()
+    for name in inspect.signature(torch.optim.LBFGS).parameters.keys() - ours:
+        with pytest.raises(TypeError, match=f"{name} is an argument of torch.optim.LBFGS; for homestretch.LBFGS (give|leave)"):
+            LBFGS([torch.nn.Parameter(torch.ones(1))], **{name: 1})

@@ -304,6 +304,13 @@ def test_other_optimizers_are_refused():
         train(Line(lambda parameters: torch.optim.SGD(parameters)), DataLoader(data(), batch_size=40))
 
 
+def test_phased_data_without_the_callback_are_refused():
+    """Nobody would ask the rule: the run would be Adam's to its end, without a word."""
+    trainer = lightning.Trainer(max_epochs=1, reload_dataloaders_every_n_epochs=1, **QUIET)
+    with pytest.raises(ValueError, match=r"PhasedData needs the callback .*: give the Trainer callbacks=\[HomeStretch"):
+        trainer.fit(Line(two_phase), datamodule=ours.PhasedData(data(), batch_size=16))
+
+
 def test_batch_size_is_checked():
     with pytest.raises(ValueError, match="batch_size must be positive"):
         ours.PhasedData(data(), batch_size=0)

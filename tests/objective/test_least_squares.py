@@ -203,7 +203,7 @@ def test_epoch_is_one_closure_and_determinism_is_checked():
     [
         ({"reduction": "max"}, "reduction"),
         ({"factor": 0.0}, "factor"),
-        ({"weights": {"border": -1.0}}, "border"),
+        ({"weights": {"border": -1.0}}, "weight of .border. must be positive"),
         ({"jacobian_memory": 0.0}, "jacobian_memory"),
         ({"model": network().requires_grad_(False)}, "trainable"),
     ],

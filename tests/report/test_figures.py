@@ -135,3 +135,8 @@ def test_the_threshold_is_the_rules_after_a_return(event, begins_anew):
             if begins_anew:
                 rule.begin_again()
     assert [r["threshold"] for r in gradient_norm_by_epoch(history).rows] == pytest.approx(thresholds)
+
+
+def test_iterations_and_evaluations_are_whole_numbers(swapped):
+    effort = search_effort(swapped).figure.axes[1]
+    assert all(float(tick).is_integer() for axis in (effort.xaxis, effort.yaxis) for tick in axis.get_majorticklocs())

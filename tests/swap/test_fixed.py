@@ -15,7 +15,7 @@ def test_moment(rule, epoch, tools):
 
 def test_reason(tools):
     reason = AtShare(0.3).observe(tools.series([1.0], [1.0])[0]).reason
-    assert reason == "1 of 200 gradient-equivalents are spent (0.5%), the swap is set at 30.0%"
+    assert reason == "1 of 200 gradient-equivalents are spent (0.5%), a swap is due from 30.0% on"
 
 
 @pytest.mark.parametrize(("rule", "message"), [(AtShare(0.3), "needs a budget"), (AtStep(3), "needs the number of steps")])

@@ -50,7 +50,7 @@ def test_reason_gives_the_powers(tools):
     rule = Pace(1.5, start_up=20.0)
     decisions = [rule.observe(o) for o in series(1.0, 60)]
     assert decisions[-1].reason == (
-        "the loss falls with power 1 of the cost, the convex phase is taken to make 1.5 after 20 to start: "
+        "the first phase's loss falls as cost^-1, the convex phase's is assumed to fall as cost^-1.5 once 20 are spent on its start: "
         "the best moment is 72 of 200 gradient-equivalents, 60 are spent"
     )
     assert decisions[2].reason == "3 epochs are too few for a trend, 4 are needed"
@@ -99,6 +99,37 @@ def test_a_swap_that_comes_too_late_says_why_it_does_not(tools):
     assert decision.reason.startswith("49 gradient-equivalents are left, and a convex phase that pays needs 200 (")
 
 
+def reasons(observations, **settings):
+    rule = PacedPeak(**settings)
+    return {o.epoch: rule.observe(o).reason for o in observations}
+
+
+def test_the_reason_names_what_is_waited_for_and_nothing_else():
+    """Each kind of run in the words of the part that decides: no names of combinations, nothing that cannot decide yet."""
+    quiet = reasons(series(1.0, 130))
+    assert quiet[10].startswith("gradient norm 1 has not yet risen 1.5-fold")
+    assert "without a peak" not in quiet[59]
+    assert "; without a peak: pace: the first phase's loss falls as cost^-1, " in quiet[60]
+    assert quiet[127].startswith("without a peak: at-share: 127 of 200 gradient-equivalents are spent")
+    opened = reasons(series(1.0, 100), opener=AtEpoch(10))
+    assert opened[80].startswith("the first phase's loss falls as cost^-1, ")
+    assert "; window open since epoch 10 (" in opened[80]
+    assert not any("without a peak" in reason for reason in opened.values())
+    assert "; on full batches: 10 of 200 " in reasons(series(1.0, 10, steps=1))[10]
+    everything = [*quiet.values(), *opened.values(), *reasons(climbing(series(0.5), 20)).values()]
+    assert not any(name in reason for reason in everything for name in ("all-of(", "after(", "works on mini-batches"))
+
+
+def test_a_run_that_has_too_little_left_says_so():
+    """The last decision is the reason of a run that did not swap: on a short budget it must name the budget."""
+    short = reasons([replace(o, budget=20.0) for o in series(1.0, 20)])
+    assert all("are left, and a convex phase that pays needs 20" in reason for reason in short.values())
+    late = reasons(climbing(series(0.5), 20))
+    assert "are left" not in late[180]
+    assert "without a peak: settled: gradient norm " in late[181]
+    assert late[181].endswith("; 19 gradient-equivalents are left, and a convex phase that pays needs 20")
+
+
 @pytest.mark.parametrize("name", ["mnist-softmax", "cifar-softmax"])
 def test_swaps_well_after_the_peak_on_measured_series(tools, name):
     observations = tools.measured(name)
@@ -129,9 +160,9 @@ def test_needs_a_budget():
     [
         ({"convex_power": 0.0}, "convex_power"),
         ({"start_up": -1.0}, "start_up"),
-        ({"latest": 1.5}, "share"),
-        ({"quiet_share": 0.0}, "share"),
-        ({"full_batch_share": 0.0}, "share"),
+        ({"latest": 1.5}, "latest must be above 0"),
+        ({"quiet_share": 0.0}, "quiet_share must be above 0"),
+        ({"full_batch_share": 0.0}, "full_batch_share must be above 0"),
     ],
 )
 def test_wrong_settings(settings, message):

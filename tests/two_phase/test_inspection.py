@@ -91,7 +91,7 @@ def test_too_dear_is_left_out_with_a_note(setting, run):
     run(optimizer, 3)
     assert optimizer.phase == "second"
     (event,) = evidence_of(optimizer)
-    assert event.message.startswith("not gathered: 1 gradient-equivalents are allowed for it, ")
+    assert event.message.startswith("the curvature was not looked at: 1 gradient-equivalents are allowed for it, ")
     assert event.message.endswith("would be needed for 60 samples")
     assert objective.meter.hessian_products == 0.0
 
@@ -167,7 +167,10 @@ def test_plain_closures_are_noted_or_refused(network):
     model(torch.ones(1, 3, dtype=torch.float64)).sum().backward()
     optimizer.step()
     optimizer.end_epoch(loss=1.0)
-    assert evidence_of(optimizer)[0].message == "not gathered: there is no objective to take Hessian products of"
+    assert (
+        evidence_of(optimizer)[0].message
+        == "the curvature was not looked at: there is no objective to take Hessian products of"
+    )
     with pytest.raises(ValueError, match="evidence='wait' needs an objective"):
         TwoPhase(model.parameters(), first=Adam(model.parameters()), evidence="wait")
 
@@ -185,7 +188,7 @@ def test_a_loss_without_products(setting, run, monkeypatch, mode):
             run(optimizer, 3)
     else:
         run(optimizer, 3)
-        assert evidence_of(optimizer)[0].message == "not gathered: no second derivative here"
+        assert evidence_of(optimizer)[0].message == "the curvature was not looked at: no second derivative here"
         assert optimizer.phase == "second"
 
 
@@ -226,4 +229,4 @@ def test_least_squares_have_no_subsets_and_say_so():
     assert optimizer.phase == "second"
     messages = [e.message for e in optimizer.history.of(EventRecord) if e.name == "evidence"]
     assert len(messages) == 1
-    assert "not gathered" in messages[0]
+    assert "the curvature was not looked at" in messages[0]

@@ -28,7 +28,7 @@ from homestretch import (
     Objective,
     TwoPhase,
 )
-from homestretch.errors import NonFiniteError, UnsupportedError
+from homestretch.errors import HomestretchWarning, NonFiniteError, UnsupportedError
 from homestretch.history import DecisionRecord, EpochRecord, EventRecord, IterationRecord
 from homestretch.objective.redraw import UniformRedraw
 from homestretch.resort import MeasuredResort
@@ -166,11 +166,30 @@ def test_the_resort_goes_back_with_the_best_point_and_the_first_state(setting, r
     assert optimizer.history.of(EpochRecord)[-1].phase == "first"
 
 
+def test_a_loop_that_ends_no_epoch_is_warned_once(setting):
+    """The loop that one has for Adam, with the objective as closure: the rule would never be asked, without a word."""
+    _, objective, optimizer = setting(rule=None, budget=40.0)
+    for _ in range(20):
+        optimizer.step(objective)
+    with pytest.warns(HomestretchWarning, match=r"20 of 40 gradient-equivalents are spent and no epoch was ended") as caught:
+        optimizer.step(objective)
+    assert caught[0].filename == __file__
+    optimizer.step(objective)  # warnings are errors in these tests: a second one would fail
+    optimizer.end_epoch()
+
+
 def test_a_rule_may_count_steps(setting, run):
     _, _, optimizer = setting(rule=AtStep(10))
     run(optimizer, 4)
     assert optimizer.swap_epoch == 3  # four steps an epoch
     assert optimizer.swap_reason.startswith("12 steps")
+
+
+def test_a_run_that_has_not_swapped_says_why_not(setting, run):
+    _, _, optimizer = setting(rule=AtStep(10))
+    run(optimizer, 2)
+    assert optimizer.swap_epoch is None
+    assert optimizer.swap_reason == optimizer.history.of(DecisionRecord)[-1].reason == "8 steps, the swap is set after 10"
 
 
 def test_the_default_rule_knows_the_budget(setting):

@@ -41,7 +41,10 @@ def read_folder(
         DataError: No such folder, none of the set's files in it, some of them missing, or one that cannot be read.
     """
     if not directory.is_dir():
-        raise DataError(f"{directory}: no such folder")
+        raise DataError(
+            f"{directory}: no such folder: name one that holds {image_set.name}, by --data-dir (in Python by directory) or "
+            "by the variable HOMESTRETCH_DATA"
+        )
     places = [place for place in (directory, *(directory / name for name in image_set.folders)) if place.is_dir()]
     for place in places:
         for files in _candidates(place, image_set):

@@ -16,10 +16,11 @@ from homestretch.paper.table.traces import Key
 
 __all__ = ["page"]
 
+_OURS = Path("benchmarks/results/paper.parquet")  # what `make bench-paper` writes
 _HEAD = """# What we found
 
 This page is made by `homestretch paper report` from the results `{results}`, by rule, and says
-what these say and no more{but}. The runs are those of `make bench-paper`: {sizes}.
+what these say and no more{but}. The runs are{ours}: {sizes}.
 The source is Hrycej et al. (2025), arXiv 2510.25366, whose runs used all images and 1,000 epochs (700 for vit-mlp): at a
 smaller size a claim may fare differently.
 
@@ -28,7 +29,7 @@ gradient-equivalents (a forward and backward pass over the training data is 1, a
 an iteration of conjugate gradients as an epoch, whatever its line search costs; where that was run too, it is the line
 "equal epochs". The column "cost" shows what was spent: a run's last line search may have brought it above the budget.
 Ratios are of training losses, seed by seed, and their median is given; the gain of a recipe is Adam's loss over its own.
-Wall times were taken on a shared machine and are no evidence.
+Wall times depend on the machine and on what else it does, and are no evidence.
 """
 
 
@@ -54,7 +55,8 @@ def page(
         raise DataError("the results hold one problem at several sizes, which cannot be compared: report them one by one")
     verdicts = {problem: verdict(*problem, outcomes) for problem in problems}
     but = ", but for one paragraph that is written by hand" if note else ""
-    head = _HEAD.format(results=results, sizes=_sizes(outcomes), but=but)
+    ours = " those of `make bench-paper`" if Path(results) == _OURS else ""
+    head = _HEAD.format(results=results, sizes=_sizes(outcomes), but=but, ours=ours)
     parts = [head, _run_so_far(outcomes, note), _overall(verdicts)]
     for data, model in problems:
         parts.append(f"## {data} / {model}\n\n{_seeds(outcomes, data, model)}\n")

@@ -141,4 +141,8 @@ def read_table(path: Path) -> list[Outcome]:
         rows: Iterable[dict] = pq.read_table(path).to_pylist()
         return [Outcome(**row) for row in rows]
     except (OSError, TypeError, pa.ArrowInvalid) as error:
-        raise CheckpointError(f"{path} holds no table of outcomes ({error}): run `homestretch paper table` first") from error
+        reason = error if path.exists() else "no such file"
+        raise CheckpointError(
+            f"{path} holds no table of outcomes ({reason}): run `homestretch paper table` and name its table.parquet "
+            "by --results"
+        ) from error

@@ -57,7 +57,10 @@ def read_traces(path: Path) -> dict[Key, History]:
     try:
         rows = pq.read_table(path).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
-        raise CheckpointError(f"{path} holds no traces ({error}): run `homestretch paper table` first") from error
+        reason = error if path.exists() else "no such file"
+        raise CheckpointError(
+            f"{path} holds no traces ({reason}): run `homestretch paper table` and name its folder or its table-epochs.parquet"
+        ) from error
     found: dict[Key, History] = {}
     for row in rows:
         history = found.setdefault((row["set"], row["model"], row["seed"], row["recipe"]), History())

@@ -31,6 +31,12 @@ def test_without_a_note_nothing_is_by_hand(runs):
     assert "what these say and no more. The runs are" in text
 
 
+@pytest.mark.parametrize(("results", "ours"), [("benchmarks/results/paper.parquet", True), ("runs/paper/table.parquet", False)])
+def test_only_our_own_runs_are_those_of_make_bench_paper(runs, results, ours):
+    assert ("The runs are those of `make bench-paper`: size " in page(runs, {}, results)) is ours
+    assert ("The runs are: size " in page(runs, {}, results)) is not ours
+
+
 def test_the_counts_are_over_the_cells_that_were_run(runs, outcome):
     other = [outcome(set="cifar-10", recipe=r, train_loss=f) for r, f in (("adam", 4.0), ("golden-30", 1.0))]
     text = page([*runs, *other], {}, "r")
