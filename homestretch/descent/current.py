@@ -12,7 +12,7 @@ from homestretch.descent.rounding import allowance, watch_dtype
 from homestretch.descent.stop import StopReason
 from homestretch.directions.base import Point
 from homestretch.errors import NonFiniteError
-from homestretch.line import SearchResult, SearchStatus
+from homestretch.line import SearchStatus
 from homestretch.objective import living
 from homestretch.objective.base import Function
 from homestretch.vectors import Vector
@@ -176,9 +176,9 @@ class CurrentPoint(TorchContract):
             self._stop(reason)
         return restart
 
-    def _stop_if_spent(self, result: SearchResult, purse: Purse) -> bool:
+    def _stop_if_spent(self, status: SearchStatus, purse: Purse) -> bool:
         """Stop if the budget ended the search."""
-        spent = result.status is SearchStatus.BUDGET
+        spent = status is SearchStatus.BUDGET
         if spent:
             self._stop(purse.empty() or StopReason.BUDGET)
         return spent
