@@ -13,7 +13,7 @@ from homestretch import vectors
 from homestretch.cost import FORWARD, GRADIENT, CostMeter
 from homestretch.objective.points import over
 from homestretch.objective.products.choosing import agree
-from homestretch.objective.products.hessian import refuse_sharded
+from homestretch.objective.products.hessian import refuse_frozen, refuse_sharded
 from homestretch.objective.products.jacobian import COLUMNS, PER_POINT, ROWS, by_columns, by_points, by_rows
 from homestretch.objective.products.stacking import Group, Stacking
 from homestretch.objective.products.swapping import swapped
@@ -94,10 +94,11 @@ class ResidualProducts(Stacking, Ways):
         How they are made is chosen at the first call and said in :attr:`jacobian_mode`.
 
         Raises:
-            UnsupportedError: If the parameters are sharded.
+            UnsupportedError: If the parameters are sharded, or one was frozen since.
             ValueError: If they lie on several devices or have several dtypes.
         """
         refuse_sharded(self.parameters)
+        refuse_frozen(self.parameters)
         if len({(p.device, p.dtype) for p in self.parameters}) > 1:
             raise ValueError("dense Jacobians need all parameters on one device and of one dtype: use GaussNewtonCG")
         if self.find_jacobian_mode() == PER_POINT:
@@ -144,6 +145,7 @@ class ResidualProducts(Stacking, Ways):
 
     def _choose_mode(self) -> None:
         """Point by point if that is possible and right, else the shorter side of the Jacobian, by columns if all of it fits."""
+        refuse_frozen(self.parameters)
         self.jacobian_reason = self._why_not_per_point()
         if not self.jacobian_reason:
             self.jacobian_mode = PER_POINT
