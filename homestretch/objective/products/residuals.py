@@ -129,14 +129,16 @@ class ResidualProducts(Stacking, Ways):
             return self._point_price or FORWARD + GRADIENT
         return FORWARD + (GRADIENT - FORWARD) * (self.residual_count if mode == ROWS else self._size)
 
-    def product_modes(self) -> dict[str, str]:
-        """The ways chosen, that of Jacobians included."""
-        return {**super().product_modes(), "jacobian": self.jacobian_mode, "jacobian_reason": self.jacobian_reason}
+    def product_modes(self) -> dict[str, Any]:
+        """The ways chosen, that of Jacobians and its price included."""
+        found = {"jacobian": self.jacobian_mode, "jacobian_reason": self.jacobian_reason, "point_price": self._point_price}
+        return {**super().product_modes(), **found}
 
-    def take_product_modes(self, modes: Mapping[str, str]) -> None:
+    def take_product_modes(self, modes: Mapping[str, Any]) -> None:
         """Go on with the ways that a state holds."""
         super().take_product_modes(modes)
         self.jacobian_mode, self.jacobian_reason = modes.get("jacobian", ""), modes.get("jacobian_reason", "")
+        self._point_price = float(modes.get("point_price", 0.0))
 
     @property
     def _rows(self) -> int:
