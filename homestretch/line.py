@@ -19,6 +19,9 @@ from homestretch.cost import GRADIENT
 from homestretch.objective.base import Function
 from homestretch.vectors import Vector
 
+_SHORTER = 0.1  # of a step whose gradient is not finite
+_MOST_SHORTER = 16  # times that
+
 
 class SearchStatus(Enum):
     """How a line search ended; the value is a sentence for the record."""
@@ -197,6 +200,23 @@ class Line:
             return kept.numbers
         loss, slope = self.loss_and_slope(step)
         return (loss, slope, math.nan) if self._graded is None else self._graded.numbers
+
+    def commit_finite(self, step: float, *, shorten: bool) -> tuple[float, float, float, float]:
+        """Like :meth:`commit`, and returns the step too: 0 where loss or gradient are not finite.
+
+        Args:
+            step: The step.
+            shorten: Whether to try shorter ones then, while they promise more than noise. A search by forward passes cannot
+                know that it has led to where the loss is finite and its gradient is not.
+        """
+        numbers = self.commit(step)
+        for _ in range(_MOST_SHORTER if shorten else 0):
+            spent = self._spent is not None and self._spent(0.0)
+            if math.isfinite(numbers[0] + numbers[1]) or spent or -_SHORTER * step * self.start_slope <= self.noise:
+                break
+            step *= _SHORTER
+            numbers = self.commit(step)
+        return (step if math.isfinite(numbers[0] + numbers[1]) else 0.0, *numbers)
 
     def restore(self) -> None:
         """Put the parameters back to the start, bit for bit. ``.grad`` is not restored."""

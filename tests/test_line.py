@@ -127,6 +127,22 @@ def test_what_is_not_finite_is_infinite_and_never_committed():
     assert not math.isfinite(line.commit(1e3)[0])
 
 
+def test_a_step_without_a_gradient_is_shortened_until_there_is_one():
+    function = Function(border=1.5)
+    line, start, direction = line_of(function)
+    step, loss, slope, norm = line.commit_finite(1e3, shorten=True)
+    assert 0.0 < step < 1e3
+    assert (loss, slope) == pytest.approx(function.at(start, direction, step))
+    assert norm == vectors.norm(function.gradient())
+    assert line.commit_finite(1e3, shorten=False)[0] == 0.0
+
+
+def test_a_step_is_not_shortened_beyond_the_budget():
+    line, _, _ = line_of(Function(border=1.5), spent=lambda reserve: True)
+    assert line.commit_finite(1e3, shorten=True)[0] == 0.0
+    assert line.gradients == 1
+
+
 def test_minus_infinity_is_told_from_not_a_number():
     function = Function()
     line, _, _ = line_of(function)

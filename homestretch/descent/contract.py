@@ -75,7 +75,13 @@ class TorchContract(Optimizer):
         return StopReason[name] if name else None
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters; everything learned about the old ones alone is forgotten."""
+        """Add parameters; everything learned about the old ones alone is forgotten.
+
+        Raises:
+            ValueError: If the group asks for ``maximize`` and the optimizer does not, or the other way round.
+        """
+        if isinstance(param_group, dict):  # what is none torch refuses
+            self._refuse_other_sign("the group has", param_group)
         super().add_param_group(param_group)
         for p in self.param_groups[-1]["params"]:
             check_parameter(p)
@@ -107,6 +113,7 @@ class TorchContract(Optimizer):
         saved, own = groups[0][_SCALARS].get("direction"), self.direction.name
         if saved is not None and saved != own:  # older states do not name it
             raise ValueError(f"the state was saved by the method {saved}, and this is {own}: load it into what wrote it")
+        self._refuse_other_sign("the state was saved with", groups[0])
         super().load_state_dict(state_dict)
         self._bound = False
         self._watch.forget()
@@ -223,6 +230,12 @@ class TorchContract(Optimizer):
                     "was made with, make the objective anew if it was frozen then, or leave it out of the optimizer"
                 )
         return function
+
+    def _refuse_other_sign(self, whose: str, group: dict[str, Any]) -> None:
+        """One function of all parameters is either minimised or maximised."""
+        own = bool(self.defaults["maximize"])
+        if bool(group.get("maximize", own)) is not own:
+            raise ValueError(f"maximize: {whose} {not own}, the optimizer {own}: make it with maximize={not own}")
 
     def _refuse_clocks(self, closure: Any) -> None:
         """Every rank has a clock of its own, and they would stop at different iterations."""

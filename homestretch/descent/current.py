@@ -12,7 +12,7 @@ from homestretch.descent.rounding import allowance, watch_dtype
 from homestretch.descent.stop import StopReason
 from homestretch.directions.base import Point
 from homestretch.errors import NonFiniteError
-from homestretch.line import SearchResult, SearchStatus
+from homestretch.line import SearchStatus
 from homestretch.objective import living
 from homestretch.objective.base import Function
 from homestretch.vectors import Vector
@@ -41,7 +41,7 @@ class CurrentPoint(TorchContract):
         """The point with its loss and gradient, evaluated only if something changed since the last step."""
         changed = self._why_stale(function)
         if changed:
-            self._evaluate(function)
+            self._evaluate(function, changed)
             self._forget_stop()
             if changed.startswith(_RECAST):
                 self._changed = changed  # the direction has nothing to learn from it
@@ -49,7 +49,7 @@ class CurrentPoint(TorchContract):
                 self._changed = "; ".join((changed, self.direction.renew(self._point(function))))
         return self._point(function)
 
-    def _evaluate(self, function: Function) -> None:
+    def _evaluate(self, function: Function, why: str) -> None:
         if self._rounding is None and "rounding" not in self.scalars:
             loss, dtype = watch_dtype(function)
             self.scalars["rounding"] = allowance(dtype or self._local[0].dtype)
@@ -59,8 +59,8 @@ class CurrentPoint(TorchContract):
         gradient_norm = vectors.norm(self._gradient(), self._groups)
         if not (math.isfinite(float(loss)) and math.isfinite(gradient_norm)):
             raise NonFiniteError(
-                f"the convex phase cannot go on from here: loss {float(loss)}, gradient norm {gradient_norm}. Go back to a "
-                "point with a finite loss, lower the learning rate of the first phase, or clip its gradients"
+                f"the convex phase cannot go on from here ({why}): loss {float(loss)}, gradient norm {gradient_norm}. Go back "
+                "to a point with a finite loss, lower the learning rate of the first phase, or clip its gradients"
             )
         self.scalars.update(best_loss=float(loss), since_best=0, afresh_at=math.inf)
         self.scalars.setdefault("first_gradient_norm", gradient_norm)
@@ -176,9 +176,9 @@ class CurrentPoint(TorchContract):
             self._stop(reason)
         return restart
 
-    def _stop_if_spent(self, result: SearchResult, purse: Purse) -> bool:
+    def _stop_if_spent(self, status: SearchStatus, purse: Purse) -> bool:
         """Stop if the budget ended the search."""
-        spent = result.status is SearchStatus.BUDGET
+        spent = status is SearchStatus.BUDGET
         if spent:
             self._stop(purse.empty() or StopReason.BUDGET)
         return spent

@@ -12,6 +12,8 @@ from homestretch.descent.stop import StopReason
 
 PATIENCE = 20  # iterations without a new lowest loss before the loop says that only noise is left
 
+_ROUNDING = 1e-9  # of sums of costs, relative
+
 
 class Limits:
     """What the user set.
@@ -47,14 +49,14 @@ class Limits:
             (norm <= self.gradient_tolerance * float(scalars["first_gradient_norm"]), StopReason.GRADIENT_SMALL),
             (self.target_loss is not None and float(scalars["loss"]) <= self.target_loss, StopReason.TARGET),
             (int(scalars["since_best"]) >= PATIENCE, StopReason.NO_PROGRESS),
-            (float(scalars["spent"]) >= self.most, StopReason.BUDGET),
+            (float(scalars["spent"]) >= self._end, StopReason.BUDGET),
             (self.seconds is not None and float(scalars["elapsed"]) >= self.seconds, StopReason.SECONDS),
         )
         return next((reason for met, reason in reasons if met), None)
 
     def purse(self, scalars: Mapping[str, Any], meter: CostMeter) -> Purse:
         """What is left of both budgets, from now on."""
-        left = self.most - float(scalars["spent"])
+        left = self._end - float(scalars["spent"])
         seconds = math.inf if self.seconds is None else self.seconds - float(scalars["elapsed"])
         return Purse(meter, meter.gradient_equivalents + left, time.perf_counter() + seconds)
 
@@ -62,6 +64,11 @@ class Limits:
     def most(self) -> float:
         """What may be spent in all, in gradient-equivalents."""
         return self.allowed if self.budget is None else min(self.budget, self.allowed)
+
+    @property
+    def _end(self) -> float:
+        """Where the budget counts as spent: a sum of thirds may miss it by rounding, which is no reason for one more pass."""
+        return self.most * (1.0 - _ROUNDING)
 
 
 class Purse:

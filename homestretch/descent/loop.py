@@ -225,24 +225,24 @@ class Descent(CurrentPoint):
             tally.propose(proposal)
             line = self._line(function, point, proposal, purse)
             result = self.search(line) if line.start_slope < 0.0 else _no_search(line)
-            step = self._commit(line, result, proposal)
+            step, status = self._commit(line, result, proposal)
             tally.search(line)
             if step.length > 0.0:
                 self._accept(function, step)
-                if result.status is SearchStatus.UNBOUNDED:
+                if status is SearchStatus.UNBOUNDED:
                     self._stop(StopReason.UNBOUNDED)
-                self._stop_if_spent(result, purse)
-                return proposal, step, result.status
+                self._stop_if_spent(status, purse)
+                return proposal, step, status
             self._back(point)
-            if self._stop_if_spent(result, purse):
-                return proposal, step, result.status  # what the direction has learned is not at fault
+            if self._stop_if_spent(status, purse):
+                return proposal, step, status  # what the direction has learned is not at fault
             if proposal.unaffordable:
                 self._stop(StopReason.BUDGET)
-                return proposal, step, result.status
+                return proposal, step, status
             again = self.direction.reject(step, point)
             if not again or number == _MAX_PROPOSALS:
-                self._stop(StopReason.LIMIT if again else from_search(result.status))
-                return proposal, step, result.status
+                self._stop(StopReason.LIMIT if again else from_search(status))
+                return proposal, step, status
         raise AssertionError("the last proposal returns")
 
     def _propose(self, point: Point) -> Proposal:
@@ -260,23 +260,27 @@ class Descent(CurrentPoint):
             noise=self._noise(point.loss), groups=self._groups, cheap_loss=self._functions.cheap_loss, spent=purse.empty,
         )  # fmt: skip
 
-    def _commit(self, line: Line, result: SearchResult, proposal: Proposal) -> Step:
-        """Move to the search's step if it is acceptable; a step of length 0 says that it is not."""
-        length = result.step if result.step > 0.0 or result.status is SearchStatus.REJECTED else line.best()[0]
+    def _commit(self, line: Line, result: SearchResult, proposal: Proposal) -> tuple[Step, SearchStatus]:
+        """Move to the search's step if it is acceptable; a step of length 0 says that it is not, the status why."""
+        length, status = result.step, result.status
+        if not length > 0.0 and status is not SearchStatus.REJECTED:
+            length = line.best()[0]
         loss, slope, norm = line.start_loss, line.start_slope, math.nan
         if length > 0.0:
-            loss, slope, norm = line.commit(length)
+            length, loss, slope, norm = line.commit_finite(length, shorten=not proposal.damped)
             ceiling = float(self.scalars["best_loss"]) + line.noise
             # A search that found no step it wanted, and gained what rounding may give or take, has found nothing.
-            vain = result.status in _FAILED and line.start_loss - loss <= line.noise
-            if vain or not (math.isfinite(loss) and math.isfinite(slope) and loss <= ceiling):
+            vain = status in _FAILED and line.start_loss - loss <= line.noise
+            if not length:
+                status = SearchStatus.BUDGET if line.exhausted(graded=False) else SearchStatus.NON_FINITE
+            elif vain or loss > ceiling:
                 length = 0.0
-        predicted = _predicted(proposal, line.start_slope, length)
-        gain = (line.start_loss - loss) / predicted if predicted else math.nan
-        return Step(
+        predicted = proposal.predicted_at(length)
+        step = Step(
             length, proposal.vector, self._gradient_buffer, self._gradient(),
-            line.start_loss, loss, line.start_slope, slope, norm, gain,
+            line.start_loss, loss, line.start_slope, slope, norm, (line.start_loss - loss) / (predicted or math.nan),
         )  # fmt: skip
+        return step, status
 
     def _accept(self, function: Function, step: Step) -> None:
         """Stand at the new point."""
@@ -289,15 +293,6 @@ class Descent(CurrentPoint):
         vectors.copy_(self._local, self._start_buffer)
         vectors.copy_(self._gradient(), self._gradient_buffer)
         self._watch.note(self.memory.parameters)
-
-
-def _predicted(proposal: Proposal, slope: float, length: float) -> float | None:
-    r"""The decrease that the method's quadratic model promises at a step.
-
-    With slope s at 0 and the decrease p at step 1 it is :math:`a^2 (p + s) - a s` at step a.
-    """
-    at_one = proposal.predicted_decrease
-    return at_one if at_one is None or length == 1.0 else length**2 * (at_one + slope) - length * slope
 
 
 def _no_search(line: Line) -> SearchResult:

@@ -72,6 +72,20 @@ class Proposal:
     extra: dict[str, float] = field(default_factory=dict)
     unaffordable: bool = False
 
+    @property
+    def damped(self) -> bool:
+        """Whether the method has a model of the loss, and answers a rejection with a shorter step of its own."""
+        return self.predicted_decrease is not None
+
+    def predicted_at(self, length: float) -> float:
+        r"""The decrease that the method's quadratic model promises at a step, NaN without a model.
+
+        With slope s at 0 and the decrease p at step 1 it is :math:`a^2 (p + s) - a s` at step a.
+        """
+        if self.predicted_decrease is None or length == 1.0:
+            return math.nan if self.predicted_decrease is None else self.predicted_decrease
+        return length**2 * (self.predicted_decrease + self.slope) - length * self.slope
+
 
 @dataclass
 class Step:

@@ -14,7 +14,8 @@ class GraphFree:
     """Evaluates without gradients, unless what is evaluated differentiates by itself.
 
     Models of forces and residuals of differential equations call ``torch.autograd.grad`` in their forward pass, which needs
-    the graph even where no gradient of the result is asked for. The first failure tells.
+    the graph even where no gradient of the result is asked for; and without gradients torch takes backward kernels that
+    forward mode cannot pass, that of SiLU for one. The first failure tells.
     """
 
     _needs_graph = False
@@ -26,7 +27,7 @@ class GraphFree:
                 with torch.no_grad():
                     return make()
             except RuntimeError as error:
-                if "does not require grad" not in str(error):
+                if not isinstance(error, NotImplementedError) and "does not require grad" not in str(error):
                     raise
                 self._needs_graph = True
         with torch.enable_grad():

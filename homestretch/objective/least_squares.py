@@ -135,7 +135,7 @@ class LeastSquares(Collocation):
         total = self._add_up(terms)
         felt = {name: r for name, r in terms.items() if r.requires_grad}  # a term may be a constant
         seeds = [r.detach() * (2.0 * self._coefficient(name, r)) for name, r in felt.items()]
-        torch.autograd.backward(list(felt.values()), seeds, inputs=self.parameters)
+        torch.autograd.backward(list(felt.values()), seeds, inputs=[p for p in self.parameters if p.requires_grad])
         self.meter.count_gradient()
         self.weigh()
         return torch.tensor(total, dtype=torch.float64)

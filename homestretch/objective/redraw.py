@@ -164,11 +164,10 @@ class ResidualRefinement(Redraw):
         if add < 1:
             return None
         pool = _like(self.domain(self.pool * add, generator), points)
-        found = sizes(pool)
         if self.power is None:
-            chosen = found.topk(add).indices.cpu()
+            chosen = _finite(sizes(pool)).topk(add).indices.cpu()
         else:
-            chosen = _sample(_odds(found, self.power, self.floor), add, generator)
+            chosen = _sample(_odds(sizes(pool), self.power, self.floor), add, generator)
         return zipped(points, _take(pool, chosen), lambda a, b: leaf(torch.cat([a, b]), a))
 
 
@@ -178,11 +177,16 @@ def draw_generator(seed: int, number: int, place: int) -> torch.Generator:
     return torch.Generator().manual_seed(mixed % 2**63)
 
 
-def _odds(sizes: Tensor, power: float, floor: float) -> Tensor:
-    weights = sizes.detach().to("cpu", torch.float64).abs() ** power
-    mean = float(weights.mean())
-    if not bool(torch.isfinite(weights).all()):
+def _finite(sizes: Tensor) -> Tensor:
+    """Sizes or weights as they are; NaN would pass for the largest."""
+    if not bool(torch.isfinite(sizes).all()):
         raise NonFiniteError("points cannot be drawn by residual: it is not finite at some points of the domain")
+    return sizes
+
+
+def _odds(sizes: Tensor, power: float, floor: float) -> Tensor:
+    weights = _finite(sizes.detach().to("cpu", torch.float64).abs() ** power)
+    mean = float(weights.mean())
     if mean == 0.0:
         return torch.ones_like(weights)
     # A point of residual zero keeps a trace of a chance, so that enough points can always be found.

@@ -393,6 +393,17 @@ def test_a_budget_holds_though_parameters_are_frozen_and_freed():
     assert iterations == list(range(1, len(iterations) + 1))
 
 
+def test_a_group_or_a_state_that_maximises_is_refused_by_what_minimises():
+    """Both were taken, and went down where they were to go up; a climber's state was gone on with at the wrong sign."""
+    x = nn.Parameter(torch.ones(2))
+    with pytest.raises(ValueError, match=r"maximize: the group has True, the optimizer False: make it with maximize=True"):
+        LBFGS([{"params": [x], "maximize": True}])
+    climbing = LBFGS([{"params": [x], "maximize": True}], maximize=True)
+    climbing.allocate()
+    with pytest.raises(ValueError, match=r"maximize: the state was saved with True, the optimizer False"):
+        LBFGS([x]).load_state_dict(climbing.state_dict())
+
+
 def test_the_state_of_another_method_is_refused_by_both_names():
     model = network()
     optimizer = LBFGS(model.parameters())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from homestretch import LBFGS, Descent, StopReason
+from homestretch import LBFGS, Armijo, Descent, GoldenSection, Objective, StopReason
 from homestretch.directions import Proposal
 from homestretch.line import SearchResult, SearchStatus
 
@@ -77,3 +77,37 @@ def test_a_search_that_fails_and_gains_only_rounding_has_found_nothing():
     assert optimizer.stop_reason is StopReason.LIMIT
     assert len(optimizer.history) == 1
     assert x.tolist() == [1.0, 2.0]
+
+
+class Entropy(nn.Module):
+    """``sum x log(x / c) - x`` with its minimum at c, as it is often written: left of 0 it is 0 and its gradient NaN."""
+
+    def __init__(self, lowest):
+        super().__init__()
+        self.x = nn.Parameter(torch.tensor([3.0, 2.0], dtype=torch.float64))
+        self.lowest = lowest
+
+    def forward(self, _):
+        x = self.x
+        return torch.where(x > 0.0, x * torch.log(x.clamp_min(0.0) / self.lowest) - x, 0.0).sum()
+
+
+@pytest.mark.parametrize("search", [Armijo(), GoldenSection()], ids=["armijo", "golden-section"])
+def test_a_step_to_where_only_the_loss_is_finite_is_shortened(search):
+    """A search by forward passes alone takes it; the loop stopped at once, and said that no step lowers the loss."""
+    model = Entropy(0.01)
+    objective = Objective(model, lambda loss, _: loss, (torch.zeros(1, 1), torch.zeros(1, 1)))
+    loss = LBFGS(model.parameters(), search=search).minimize(objective, 60)
+    assert loss == pytest.approx(-0.02, rel=1e-9)
+    assert model.x.tolist() == pytest.approx([0.01, 0.01], rel=1e-3)
+
+
+def test_where_no_gradient_is_finite_that_is_the_reason():
+    x, closure = problem(lambda x: (x if x.item() >= 1.0 else (x - x.detach()).sqrt()).sum(), [1.0])
+
+    def first(line):
+        return SearchResult(line.first_step, line.loss(line.first_step), None, SearchStatus.CONVERGED)
+
+    optimizer = LBFGS([x], search=first)
+    assert optimizer.minimize(closure, 5) == 1.0
+    assert optimizer.stop_reason is StopReason.NON_FINITE

@@ -133,6 +133,16 @@ def test_limits_name_the_first_that_is_reached():
     assert limits.reached({**scalars, "spent": 4.0}) is StopReason.BUDGET
 
 
+def test_a_budget_that_is_missed_by_rounding_is_spent():
+    """Thirds of passes add up to a little less than they should, and one more evaluation was made."""
+    limits, meter = Limits(gradient_tolerance=0.0, target_loss=None, budget=5.0, seconds=None), CostMeter()
+    for _ in range(15):
+        meter.count_forward()
+    assert meter.gradient_equivalents < 5.0
+    assert limits.purse({"spent": 0.0, "elapsed": 0.0}, CostMeter()).left == pytest.approx(5.0)
+    assert limits.purse({"spent": meter.gradient_equivalents, "elapsed": 0.0}, CostMeter()).empty() is StopReason.BUDGET
+
+
 def test_a_purse_sets_aside_what_is_still_to_be_paid():
     meter = CostMeter()
     purse = Purse(meter, 2.0, math.inf)

@@ -141,6 +141,16 @@ def test_a_start_that_is_not_finite_is_an_error():
         LBFGS([problem.x]).step(problem)
 
 
+def test_an_error_after_a_change_says_what_changed():
+    problem = Problem(lambda x: x.square().sum(), [-1.0])
+    optimizer = LBFGS([problem.x])
+    optimizer.step(problem)
+    problem.f = lambda x: torch.log(x - 5.0).sum()
+    optimizer.renew()
+    with pytest.raises(NonFiniteError, match=r"cannot go on from here \(the function changed\)"):
+        optimizer.step(problem)
+
+
 def test_float32_does_not_stop_while_the_gradient_is_large():
     _, problem, _optimizer = stops(rosenbrock, [-1.2, 1.0], dtype=torch.float32)
     assert float(problem.loss()) < 1e-9

@@ -50,7 +50,7 @@ def test_quadratic_rate_near_a_minimum(name):
     optimizer = NewtonCG([f.x], **variant(name))
     optimizer.minimize(f, 30)
     norms = [optimizer.scalars["first_gradient_norm"], *(r.gradient_norm for r in optimizer.history)]
-    assert min(norms) < 1e-9
+    assert min(norms) < 1e-8 * norms[0]  # steps are taken as long as the loss, here 1762, can tell them apart
     assert max(_orders(norms)) > 1.7
 
 

@@ -177,6 +177,16 @@ class Closed(nn.Module):
         return Opaque.apply(x)
 
 
+@pytest.mark.parametrize("activation", [nn.SiLU(), nn.Mish()], ids=["silu", "mish"])
+def test_a_loss_by_forward_passes_where_torch_needs_a_graph_for_forward_mode(activation) -> None:
+    """Without gradients torch takes these activations' own backward kernels, which a second forward mode cannot pass."""
+    torch.manual_seed(4)
+    net = nn.Sequential(nn.Linear(1, 5), activation, nn.Linear(5, 1)).double()
+    x = torch.linspace(0.0, 1.0, 20, dtype=torch.float64).unsqueeze(1)
+    objective = LeastSquares(lambda net, x: forward(net, x).second[0] - x, net, x)
+    assert objective.loss() == pytest.approx(float(objective()), rel=1e-12)
+
+
 def test_refuses_what_no_way_can_do() -> None:
     with pytest.raises(UnsupportedError, match=r"neither.*torch\.autograd\.grad"):
         fastest(Closed(), points()["equation"])

@@ -57,6 +57,18 @@ def test_loss_and_gradient(reduction, factor):
     assert f.meter.forwards == 2.0
 
 
+def test_a_parameter_that_is_frozen_later_is_left_alone_and_has_no_jacobian():
+    f = objective()
+    frozen = f.parameters[0]
+    frozen.requires_grad_(False)
+    expected = torch.autograd.grad(by_hand(f), f.parameters[1:])
+    f()
+    assert frozen.grad is None
+    torch.testing.assert_close(vectors.pack([p.grad for p in f.parameters[1:]]), vectors.pack(expected))
+    with pytest.raises(UnsupportedError, match=r"parameter 0 .* was frozen after the objective was made"):
+        f.jacobian()
+
+
 def test_is_all_that_directions_ask_for():
     f = objective()
     assert all(isinstance(f, kind) for kind in (Function, HessianProducts, GaussNewtonProducts, Residuals))

@@ -98,10 +98,16 @@ def test_points_keep_their_structure_and_dtype():
         UniformRedraw(SQUARE, 1).draw((points(3), points(4)), in_a_corner, draw_generator(0, 1, 0))
 
 
-def test_a_residual_of_zero_everywhere_draws_evenly_and_nan_is_refused():
-    rule = ResidualRedraw(SQUARE, 1)
-    found = rule.draw(points(), lambda pool: torch.zeros(len(pool)), draw_generator(0, 1, 0))
+def test_a_residual_of_zero_everywhere_draws_evenly():
+    found = ResidualRedraw(SQUARE, 1).draw(points(), lambda pool: torch.zeros(len(pool)), draw_generator(0, 1, 0))
     assert len(found.unique(dim=0)) == 200
+
+
+@pytest.mark.parametrize(
+    "rule", [ResidualRedraw(SQUARE, 1), ResidualRefinement(SQUARE, 1), ResidualRefinement(SQUARE, 1, power=1.0)]
+)
+def test_a_residual_that_is_not_finite_is_refused(rule):
+    """NaN is the largest of all numbers to torch: such points were added first."""
     with pytest.raises(NonFiniteError, match="domain"):
         rule.draw(points(), lambda pool: torch.full((len(pool),), float("nan")), draw_generator(0, 1, 0))
 

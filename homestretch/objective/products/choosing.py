@@ -20,7 +20,7 @@ from homestretch.vectors import Vector
 
 Way = Callable[[], Vector]
 
-_SAME = 1e-3  # two exact ways differ by rounding only, amplified by cancellation in float32
+_SAME = 1e-3  # two exact ways differ by rounding only, amplified by cancellation; a fault may be as small along one vector
 _CLOSE = 5e-2  # differences may cross a few kinks of a piecewise smooth network
 _OWN = "homestretch"  # whose backward passes by hand are tested to the second derivative
 
@@ -56,13 +56,16 @@ class Chooser:
         self.tries = max(len(found), 1)
         names = list(found)
         unanimous = len(found) > 1 and agree(found[names[0]], found[names[1]], _SAME)
-        if unanimous and not self.doubtful:
+        equal = unanimous and agree(found[names[0]], found[names[1]], _rounding(found[names[0]]))
+        if equal and not self.doubtful:
             self.mode = names[0]
             return found[self.mode]
         self.tries = len(found) + 1
         reference = differences()
-        confirmed = next((name for name, result in found.items() if agree(result, reference, _CLOSE)), "")
-        if not confirmed and unanimous and not self._hold(reference, finer):
+        close = [name for name in names if agree(found[name], reference, _CLOSE)]
+        # Ways that differ by less than differences may be off are told apart by them all the same.
+        confirmed = min(close[:1] if equal else close, key=lambda name: _gap(found[name], reference), default="")
+        if not confirmed and unanimous and not (self.doubtful and self._hold(reference, finer)):
             confirmed = names[0]  # rounding or kinks, which no exact way knows
         for name in names[: names.index(confirmed)] if confirmed else names:
             self.reasons.append(f"{name}: it disagrees with differences of gradients or outputs")
@@ -92,9 +95,17 @@ class Chooser:
 
 def agree(one: Sequence[Tensor], other: Sequence[Tensor], tolerance: float) -> bool:
     """Whether two vectors are finite and differ by at most ``tolerance`` times the longer one."""
-    gap = vectors.norm(vectors.subtract(one, other))
     size = max(vectors.norm(one), vectors.norm(other))
-    return math.isfinite(size) and gap <= tolerance * size
+    return math.isfinite(size) and _gap(one, other) <= tolerance * size
+
+
+def _gap(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+    return vectors.norm(vectors.subtract(one, other))
+
+
+def _rounding(vector: Sequence[Tensor]) -> float:
+    """What rounding may make of a product, as a share of it: the root of the coarsest rounding unit."""
+    return math.sqrt(max(vectors.working_eps(t.dtype) for t in vector))
 
 
 def by_hand(value: Tensor) -> bool:

@@ -13,7 +13,7 @@ from homestretch import vectors
 from homestretch.cost import FORWARD, GRADIENT, CostMeter
 from homestretch.objective.points import over
 from homestretch.objective.products.choosing import agree
-from homestretch.objective.products.hessian import refuse_sharded
+from homestretch.objective.products.hessian import refuse_frozen, refuse_sharded
 from homestretch.objective.products.jacobian import COLUMNS, PER_POINT, ROWS, by_columns, by_points, by_rows
 from homestretch.objective.products.stacking import Group, Stacking
 from homestretch.objective.products.swapping import swapped
@@ -94,10 +94,11 @@ class ResidualProducts(Stacking, Ways):
         How they are made is chosen at the first call and said in :attr:`jacobian_mode`.
 
         Raises:
-            UnsupportedError: If the parameters are sharded.
+            UnsupportedError: If the parameters are sharded, or one was frozen since.
             ValueError: If they lie on several devices or have several dtypes.
         """
         refuse_sharded(self.parameters)
+        refuse_frozen(self.parameters)
         if len({(p.device, p.dtype) for p in self.parameters}) > 1:
             raise ValueError("dense Jacobians need all parameters on one device and of one dtype: use GaussNewtonCG")
         if self.find_jacobian_mode() == PER_POINT:
@@ -128,14 +129,16 @@ class ResidualProducts(Stacking, Ways):
             return self._point_price or FORWARD + GRADIENT
         return FORWARD + (GRADIENT - FORWARD) * (self.residual_count if mode == ROWS else self._size)
 
-    def product_modes(self) -> dict[str, str]:
-        """The ways chosen, that of Jacobians included."""
-        return {**super().product_modes(), "jacobian": self.jacobian_mode, "jacobian_reason": self.jacobian_reason}
+    def product_modes(self) -> dict[str, Any]:
+        """The ways chosen, that of Jacobians and its price included."""
+        found = {"jacobian": self.jacobian_mode, "jacobian_reason": self.jacobian_reason, "point_price": self._point_price}
+        return {**super().product_modes(), **found}
 
-    def take_product_modes(self, modes: Mapping[str, str]) -> None:
+    def take_product_modes(self, modes: Mapping[str, Any]) -> None:
         """Go on with the ways that a state holds."""
         super().take_product_modes(modes)
         self.jacobian_mode, self.jacobian_reason = modes.get("jacobian", ""), modes.get("jacobian_reason", "")
+        self._point_price = float(modes.get("point_price", 0.0))
 
     @property
     def _rows(self) -> int:
@@ -144,6 +147,7 @@ class ResidualProducts(Stacking, Ways):
 
     def _choose_mode(self) -> None:
         """Point by point if that is possible and right, else the shorter side of the Jacobian, by columns if all of it fits."""
+        refuse_frozen(self.parameters)
         self.jacobian_reason = self._why_not_per_point()
         if not self.jacobian_reason:
             self.jacobian_mode = PER_POINT

@@ -68,7 +68,8 @@ def smooth_kernels() -> Iterator[None]:
     """Use kernels whose derivatives of higher order exist, and restore the choice of kernels after.
 
     The fused attention kernels have no forward-mode derivative and no second one; the kernels of squared error and SiLU
-    have no forward-mode derivative of their backward pass and are written out.
+    have no forward-mode derivative of their backward pass, that of weight normalisation has none and a wrong second derivative:
+    these are written out.
     """
     with sdpa_kernel(SDPBackend.MATH), _Formulas():
         yield
@@ -117,8 +118,14 @@ def _silu(input: Tensor, inplace: bool = False) -> Tensor:
     return input * torch.sigmoid(input)
 
 
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """Weight normalisation, as ``torch.nn.utils.parametrizations.weight_norm`` does it."""
+    return v * (g / torch.norm_except_dim(v, 2, dim))
+
+
 _MSE = torch.nn.functional.mse_loss
 _FORMULAS: dict[Any, Callable[..., Tensor]] = {
     torch.nn.functional.mse_loss: _mse_loss,
     torch.nn.functional.silu: _silu,
+    torch._weight_norm: _weight_norm,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -32,10 +33,10 @@ class Ways(GraphFree):
         """How the Jacobian's products inside Gauss-Newton products are made; empty before the first one."""
         return self._gauss_newton.choice.mode
 
-    def product_modes(self) -> dict[str, str]:
+    def product_modes(self) -> dict[str, Any]:
         """The ways chosen, for a state."""
         return {"hessian": self.hessian_mode, "gauss_newton": self.gauss_newton_mode}
 
-    def take_product_modes(self, modes: Mapping[str, str]) -> None:
+    def take_product_modes(self, modes: Mapping[str, Any]) -> None:
         """Go on with the ways that a state holds."""
         self._hessian.choice.mode, self._gauss_newton.choice.mode = modes["hessian"], modes["gauss_newton"]

@@ -62,6 +62,20 @@ def test_a_bug_in_the_loss_is_not_swallowed():
 
 
 @pytest.mark.parametrize(
+    ("reference", "mode"),
+    [
+        (RIGHT, "b"),  # the nearer one, though differences alone would pass both
+        (WRONG, "a"),  # kinks: no exact way knows them
+    ],
+)
+def test_ways_that_part_by_more_than_rounding_are_told_apart_by_differences(reference, mode):
+    """As the forward mode of torch's determinants does, by a fifth along other vectors."""
+    choose = Chooser()
+    choose({"a": lambda: vector(1.0005), "b": RIGHT}, reference)
+    assert (choose.mode, choose.tries) == (mode, 3)
+
+
+@pytest.mark.parametrize(
     ("value", "expected"), [(1.0, True), (1.0005, True), (1.01, False), (math.nan, False), (math.inf, False)]
 )
 def test_agreement_is_relative_and_finite(value, expected):

@@ -65,6 +65,23 @@ def test_batch_norm_over_micro_batches_without_moving_its_statistics():
     torch.testing.assert_close(product, expected, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("dim", [0, 1])
+def test_weight_normalisation_whose_kernel_has_a_wrong_second_derivative(dim):
+    generator = torch.Generator().manual_seed(0)
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3).double(), dim=dim)
+    x, t = (torch.randn(9, n, dtype=torch.float64, generator=generator) for n in (4, 3))
+    objective = Objective(layer, nn.functional.mse_loss, (x, t))
+    bias, g, v = vectors.clone(objective.parameters)
+
+    def loss(bias, g, v):
+        return (x @ (g * v / v.square().sum(1 - dim, keepdim=True).sqrt()).T + bias - t).square().mean()
+
+    vector = [torch.randn(p.shape, dtype=torch.float64, generator=generator) for p in (bias, g, v)]
+    expected = torch.autograd.functional.hvp(loss, (bias, g, v), tuple(vector))[1]
+    objective.hessian_product([torch.ones_like(bias), torch.zeros_like(g), torch.zeros_like(v)])  # where the kernel is right
+    torch.testing.assert_close(objective.hessian_product(vector), list(expected))
+
+
 def test_a_silently_wrong_derivative_is_noticed():
     layer = nn.Linear(3, 2).double()
     x, t = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64)

@@ -66,3 +66,17 @@ def test_the_mode_is_kept_where_nothing_was_given():
     f.redraw(points(Sample, 0.0, count=10))
     f.jacobian()
     assert f.meter.gradient_equivalents - spent == pytest.approx(3.0 * once)  # found out anew, then made
+
+
+def test_a_state_keeps_what_a_jacobian_costs():
+    """A budget that was resumed was planned with the price of a single residual a point."""
+
+    def two(model, points):
+        return {"one": model(points.where), "two": 2.0 * model(points.where)}
+
+    net = problem(Sample, 0.0).model
+    known, resumed = (LeastSquares(two, net, points(Sample, 0.0)) for _ in range(2))
+    known.jacobian()
+    resumed.load_state_dict(known.state_dict())
+    assert resumed.jacobian_price() == known.jacobian_price() > 2.0
+    assert resumed.meter.gradient_equivalents == 0.0
