@@ -11,7 +11,7 @@ from homestretch.decision import Decision
 from homestretch.descent import StopReason
 from homestretch.resort import Race
 from homestretch.swap import Observation
-from homestretch.two_phase.averages import averaged_weights, go_on_from_here, use_averaged_weights
+from homestretch.two_phase.averages import averaged_weights, go_on_from_here, set_points_aside, use_averaged_weights
 from homestretch.two_phase.hand_over import decoupled_note, settle
 from homestretch.two_phase.journal import write_decision, write_event
 from homestretch.two_phase.probe import run_probe
@@ -126,6 +126,7 @@ def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> No
     """Begin the convex phase with what the first optimizer has learned; after a race, go on with it from where that ended."""
     promoted = "" if optimizer.promotion is None else optimizer.promotion.apply()
     averaged = not raced and use_averaged_weights(optimizer.first)
+    set_points_aside(optimizer.first)
     settled = "" if raced else settle(optimizer.objective)
     taken = "it goes on from the end of the race" if raced else optimizer.convex.start(optimizer.first)
     loss = None
