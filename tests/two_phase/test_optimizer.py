@@ -561,6 +561,17 @@ def test_a_loop_of_ones_own_is_counted_beside_an_objective_too(setting):
     assert optimizer.spent == 15.0
 
 
+def test_a_closure_around_the_objective_is_counted_once(setting):
+    _, objective, optimizer = setting()
+    for _ in range(6):
+        for closure in optimizer.epoch():
+            optimizer.step(lambda: closure())  # noqa: B023 - called at once; as loops wrap it to log the loss
+    assert optimizer.phase == "second"
+    meter = objective.meter
+    assert meter.gradients == pytest.approx(4.0 + sum(r.gradients for r in optimizer.history.of(IterationRecord)))
+    assert optimizer.spent == pytest.approx(meter.gradients + meter.forwards / 3.0)
+
+
 @pytest.mark.parametrize(("passes", "steps"), [(10, 1), (1, 10)])
 def test_the_rule_is_told_how_many_steps_a_pass_has(setting, passes, steps):
     seen = []
