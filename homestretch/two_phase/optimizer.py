@@ -196,9 +196,9 @@ class TwoPhase(Accounts):
             NonFiniteError: If loss or gradient norm are not finite in the first phase.
             UnsupportedError: If ``first`` has got parameters since this was made, or some of them were unfrozen.
         """
+        check_trainable(self.first, self._count, self.trainable)
         self.epochs += 1
         if self.phase == "first":
-            check_trainable(self.first, self._count, self.trainable)
             self.first_epochs += 1
             if self.objective is None or self.spent == self._closed:
                 self.meter.count_gradient(arguments.positive("passes", passes))
