@@ -1,4 +1,8 @@
-"""The best point of a convex phase that a run has gone back from: the run ends there unless it ends below it."""
+"""The best point of a convex phase that a run has gone back from: the run ends there unless it ends below it.
+
+While the data of a convex phase grow, its steps lower the loss on a part of them, and that on all may rise: then it is the
+best point by all the data, from the swap on, and the run goes back to it.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +42,14 @@ class Kept:
         if math.isfinite(loss) and (loss < self.loss or version != self.version):
             self.loss, self.version = loss, version
             self.parameters = [p.detach().clone() for p in parameters]
+
+    def drop(self) -> None:
+        """Keep nothing."""
+        self.loss, self.parameters = math.inf, []
+
+    def better_than(self, loss: float, version: int) -> bool:
+        """Whether a point is kept whose loss is lower, or finite where this is not, by the same version of the function."""
+        return bool(self.parameters) and version == self.version and not loss <= self.loss
 
     def price(self, objective: Any) -> float:
         """What :func:`restore_best` will cost, in gradient-equivalents."""
