@@ -18,7 +18,7 @@ from homestretch.descent import StopReason
 from homestretch.objective import Objective
 from homestretch.objective.statistics import tracking_layers
 from homestretch.two_phase.hand_over import buffers_of, put_buffers, settle
-from homestretch.two_phase.journal import write_event
+from homestretch.two_phase.journal import measured, write_event
 
 if TYPE_CHECKING:
     from homestretch.two_phase.optimizer import TwoPhase
@@ -89,10 +89,10 @@ def restore_best(optimizer: TwoPhase) -> float | None:
     best = function.loss()
     if best < loss or (math.isfinite(best) and not math.isfinite(loss)):
         message = f"the best point of the convex phase is back: its loss {best:.3g} is below {loss:.3g}"
-        measured = optimizer.metrics() if optimizer.metrics is not None else {}
+        metrics = measured(optimizer)
         if isinstance(objective, Objective) and objective.mode == "train":
             objective.settle()  # so that the model can be put into eval mode
-        write_event(optimizer, "restored", message, {"loss": best, **measured})
+        write_event(optimizer, "restored", message, {"loss": best, **metrics})
         return best
     with torch.no_grad():
         for p, value in zip(optimizer.trainable, before, strict=True):

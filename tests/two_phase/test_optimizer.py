@@ -149,6 +149,29 @@ def test_the_first_phase_works_without_a_closure(network, data):
         optimizer.step()
 
 
+def test_an_epoch_of_which_no_loss_is_known_is_refused_with_the_remedy(network):
+    model = network()
+    optimizer = TwoPhase(model.parameters(), first=Adam(model.parameters()), rule=AtEpoch(2), second=LBFGS)
+    with pytest.raises(UnsupportedError, match="no steps were made"):
+        optimizer.end_epoch()
+    optimizer.step()
+    with pytest.raises(UnsupportedError, match=r"some steps were made in it without a loss: give end_epoch\(loss="):
+        optimizer.end_epoch()
+    assert optimizer.epochs == 0
+    for loss in (1.0, 0.9):
+        optimizer.end_epoch(loss=loss, gradient_norm=1.0)
+    assert optimizer.phase == "second"
+    with pytest.raises(UnsupportedError, match="came before the first step of the convex phase"):
+        optimizer.end_epoch()
+    assert optimizer.phase == "second"
+
+
+@pytest.mark.parametrize("metrics", [{"accuracy": 1.0}, lambda: None])
+def test_metrics_that_are_none_are_refused(metrics, setting, run):
+    with pytest.raises(TypeError, match=r"metrics must .* numbers by name"):
+        run(setting(metrics=metrics)[2], 1)
+
+
 def test_the_resort_goes_back_with_the_best_point_and_the_first_state(setting, run, return_after):
     _model, objective, optimizer = setting(rule=AtEpoch(6), resort=return_after(4))
     run(optimizer, 6)
