@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import copy
 import os
+import pickle
 import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from homestretch.errors import CheckpointError
 
@@ -30,19 +32,35 @@ def save(folder: str | os.PathLike[str], content: dict[str, Any]) -> Path:
 
     Returns:
         The checkpoint's path.
+
+    Raises:
+        CheckpointError: If there is something else in it, which :func:`load` could not read. What was there before stays.
     """
     place = Path(folder) / NAME
     place.parent.mkdir(parents=True, exist_ok=True)
     aside = place.with_suffix(".writing")
     with aside.open("wb") as stream:
-        torch.save({"format": _FORMAT, "version": _VERSION, "random": random_state(), **_without_numpy(content)}, stream)
+        try:
+            torch.save({"format": _FORMAT, "version": _VERSION, "random": random_state(), **_without_numpy(content)}, stream)
+        except (AttributeError, TypeError, pickle.PicklingError) as error:
+            raise _unreadable(place, str(error)) from error
         stream.flush()
         os.fsync(stream.fileno())
+    if foreign := get_unsafe_globals_in_checkpoint(aside):
+        raise _unreadable(place, f"it would hold {', '.join(sorted(foreign))}")
     if place.exists():
         os.replace(place, place.with_name(PREVIOUS))
     os.replace(aside, place)
     _flush_folder(place.parent)
     return place
+
+
+def _unreadable(place: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"{place} could not be read again: {why}. A checkpoint holds tensors, numbers, strings and containers of them, and "
+        "something in the state_dict() of the model, an optimizer, the schedule or the rule is none: leave it out there, or "
+        "name its class to torch.serialization.add_safe_globals"
+    )
 
 
 def present(folder: str | os.PathLike[str]) -> bool:

@@ -133,7 +133,7 @@ class History(Sequence[Record]):
     """The records of one run, in order.
 
     Args:
-        path: A JSONL file that every record is appended to at once; ``None`` keeps them in memory only.
+        path: A JSONL file that every record is appended to at once; ``None`` keeps them in memory only, as deep copies do.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -142,6 +142,12 @@ class History(Sequence[Record]):
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text("")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> History:
+        """The same records in memory only: lines of two runs in one file would be read as one run's."""
+        copied = History()
+        copied._records = list(self._records)
+        return copied
 
     def append(self, record: Record) -> None:
         """Add a record, its numbers as Python's, and a line to the file if there is one.

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -128,7 +129,7 @@ class Run:
         content = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
+            "scheduler": _without_functions(self.scheduler.state_dict()) if self.scheduler is not None else None,
             "records": len(self.optimizer.history),
         }
         checkpoint.save(str(self.out), content)
@@ -228,6 +229,13 @@ def step_schedule(schedule: LRScheduler | ReduceLROnPlateau, loss: float) -> Non
         schedule.step(loss)
     else:
         schedule.step()
+
+
+def _without_functions(state: Any) -> Any:
+    """The state of a schedule, or of several, without functions: whoever makes it again makes them again, as torch's do."""
+    if type(state) is dict:
+        return {name: _without_functions(value) for name, value in state.items() if not callable(value)}
+    return [_without_functions(value) for value in state] if type(state) is list else state
 
 
 @contextmanager

@@ -62,6 +62,14 @@ def test_damaged_and_foreign_files_are_refused_by_name_and_run_no_code(kind, tmp
     assert "code was run" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("foreign", "named"), [(len, "len"), (lambda: 1, "<lambda>"), (Hostile(), "print")])
+def test_what_could_not_be_read_again_is_refused_when_it_is_written(foreign, named, tmp_path):
+    checkpoint.save(tmp_path, {"a": 1})
+    with pytest.raises(CheckpointError, match=rf"could not be read again.*{named}(?s:.*)add_safe_globals"):
+        checkpoint.save(tmp_path, {"a": 2, "deep": [{"b": foreign}]})
+    assert checkpoint.load(tmp_path)["a"] == 1
+
+
 def test_a_failed_write_leaves_the_old_one(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, {"a": 1})
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -211,3 +212,13 @@ def test_a_record_that_cannot_be_written_anew_is_left_as_it_is(tmp_path, monkeyp
     monkeypatch.undo()
     history.rewind(1)
     assert len(History.read(tmp_path / "record.jsonl")) == 1
+
+
+def test_a_deep_copy_leaves_the_file_alone(tmp_path):
+    history = History(tmp_path / "record.jsonl")
+    history.append(epoch(1))
+    copied = copy.deepcopy(history)
+    copied.append(epoch(7))
+    history.append(epoch(2))
+    assert [r.epoch for r in copied] == [1, 7]
+    assert [r.epoch for r in History.read(tmp_path / "record.jsonl")] == [r.epoch for r in history] == [1, 2]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import mse_loss
+from torch.optim.lr_scheduler import LinearLR, LRScheduler, SequentialLR
 
 from homestretch import LBFGS, AtEpoch, NoResort, fit
 from homestretch.history import EpochRecord
@@ -45,3 +46,30 @@ def test_a_run_that_spent_its_budget_may_go_on_by_epochs(tmp_path):
     more = fit(network(), mse_loss, data(), epochs=cut.epochs + 3, out=tmp_path, resume=True, **settings())
     assert more.epochs == cut.epochs + 3
     assert more.loss < cut.loss
+
+
+def halved_later(epoch):
+    return 0.5 if epoch > 3 else 1.0
+
+
+class Scaled(LRScheduler):
+    """A schedule of a user's own that keeps its function, as torch's do not in their state."""
+
+    def __init__(self, optimizer, scale):
+        self.scale = scale
+        super().__init__(optimizer)
+
+    def get_lr(self):
+        return [rate * self.scale(self.last_epoch) for rate in self.base_lrs]
+
+
+@pytest.mark.parametrize("scale", [halved_later, lambda epoch: 0.5 if epoch > 3 else 1.0])
+def test_a_schedule_that_holds_a_function_is_gone_on_with(scale, tmp_path):
+    def schedule(optimizer):
+        return SequentialLR(optimizer, [LinearLR(optimizer), Scaled(optimizer, scale)], [1])
+
+    options = {**settings(), "rule": AtEpoch(7), "schedule": schedule}
+    whole = fit(network(), mse_loss, data(), epochs=9, **options)
+    fit(network(), mse_loss, data(), epochs=3, out=tmp_path, **options)
+    again = fit(network(), mse_loss, data(), epochs=9, out=tmp_path, resume=True, **options)
+    assert losses_of(again) == losses_of(whole)

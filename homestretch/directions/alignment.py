@@ -8,6 +8,7 @@ from torch import Tensor
 
 from homestretch.errors import UnsupportedError
 from homestretch.objective.base import Function, GaussNewtonProducts, HessianProducts, Residuals, describe
+from homestretch.objective.penalty import Penalized
 from homestretch.vectors import Vector
 
 Operator = Callable[[Vector], Vector]
@@ -47,6 +48,11 @@ def residuals_of(function: Function, method: str) -> Residuals:
     Raises:
         UnsupportedError: If it is not known as one.
     """
+    if isinstance(function, Penalized) and isinstance(function.function, Residuals):
+        raise UnsupportedError(
+            f"{method} needs a loss that is all residuals, and the weight decay of `first`, which both phases minimise with "
+            "it, is none: make `first` with weight_decay=0, or use GaussNewtonCG or LBFGS"
+        )
     if not isinstance(function, Residuals):
         raise UnsupportedError(
             f"{method} needs residuals and their Jacobian, which {describe(function)} does not offer: hand a LeastSquares to "

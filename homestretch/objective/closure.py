@@ -44,9 +44,11 @@ class ClosureFunction:
         """
         for p in self.parameters:
             p.grad = None
+        counted = self.meter.gradient_equivalents
         with torch.enable_grad():
             loss = self.closure()
-        self.meter.count_gradient()
+        if self.meter.gradient_equivalents == counted:  # a closure around an objective has its evaluation counted by that
+            self.meter.count_gradient()
         if isinstance(loss, Tensor) and loss.numel() == 1:
             return loss.detach().reshape(())
         if isinstance(loss, (int, float)):

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 _AVERAGE = "ax"  # ASGD's
 _POINT = "z"  # the schedule-free methods' point that the average is taken of
+_ASIDE = "z before the swap"  # its name in the convex phase, in which eval() and train() are to leave the parameters alone
 
 
 @torch.no_grad()
@@ -41,10 +42,22 @@ def use_training_weights(first: Optimizer) -> None:
         switch()
 
 
+def set_points_aside(first: Optimizer) -> None:
+    """Let calls of the optimizer's ``eval()`` and ``train()``, which its users' loops are full of, change nothing from now on.
+
+    Both move the parameters along the line to the point that is set aside, wherever they have got to since.
+    """
+    for state in first.state.values():
+        if callable(getattr(first, "train", None)) and isinstance(state.get(_POINT), torch.Tensor):
+            state[_ASIDE] = state.pop(_POINT)
+
+
 @torch.no_grad()
 def go_on_from_here(first: Optimizer) -> None:
     """Let the optimizer go on from the parameters as they are: the average and its points all begin anew from them."""
     for p, state in first.state.items():
+        if _ASIDE in state:
+            state[_POINT] = state.pop(_ASIDE)
         for name in (_AVERAGE, _POINT) if callable(getattr(first, "train", None)) else (_AVERAGE,):
             if isinstance(state.get(name), torch.Tensor):
                 state[name].copy_(p)

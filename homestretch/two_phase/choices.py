@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch.optim import Optimizer
 
 from homestretch.descent.contract import check_parameter
@@ -55,7 +57,13 @@ def check_first(first: Optimizer) -> None:
 
 
 def check_choices(
-    objective: AnyObjective | None, gradient_norm: str, resort: Resort | None, decoupled_decay: str, *, promote: bool
+    objective: AnyObjective | None,
+    gradient_norm: str,
+    resort: Resort | None,
+    decoupled_decay: str,
+    metrics: Any,
+    *,
+    promote: bool,
 ) -> None:
     """Refuse choices that are unknown, or that need an objective where there is none."""
     if gradient_norm not in KINDS:
@@ -68,5 +76,7 @@ def check_choices(
         raise ValueError("resort: a Race runs both phases by itself and needs an objective for it; use MeasuredResort")
     if decoupled_decay not in DECAY_CHOICES:
         raise ValueError(f"decoupled_decay must be one of {DECAY_CHOICES}, got {decoupled_decay!r}")
+    if metrics is not None and not callable(metrics):
+        raise TypeError(f"metrics must be a function that returns numbers by name, got {type(metrics).__name__}")
     if promote and objective is None:
         raise ValueError("promote needs an objective, whose data can be cast; with plain closures cast model and data yourself")

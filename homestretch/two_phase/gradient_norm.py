@@ -58,9 +58,14 @@ class RunningMean:
     def __len__(self) -> int:
         return len(self._weights)
 
+    @property
+    def told(self) -> bool:
+        """Whether there were steps, and all of them gave their loss."""
+        return 0 < len(self._weights) == len(self._losses)
+
     def loss(self) -> float:
         """Weighted mean of the losses; NaN if some step gave none."""
-        if len(self._losses) != len(self._weights) or not self._weights:
+        if not self.told:
             return math.nan
         weighted = math.fsum(w * float(f) for w, f in zip(self._weights, self._losses, strict=True))
         found, total = self._over_ranks(weighted, math.fsum(self._weights))

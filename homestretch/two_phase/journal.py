@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from homestretch.decision import Decision
 from homestretch.history import DecisionRecord, EpochRecord, EventRecord
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 def write_epoch(optimizer: TwoPhase, loss: float, norm: float, kind: str) -> None:
     """Record the epoch that has just ended, with the user's metrics."""
-    metrics: dict[str, float] = {}
-    if optimizer.metrics is not None:
-        with averaged_weights(optimizer.first) if optimizer.phase == "first" else nullcontext():
-            metrics = optimizer.metrics()
+    with averaged_weights(optimizer.first) if optimizer.phase == "first" and optimizer.metrics else nullcontext():
+        metrics = measured(optimizer)
     if optimizer.growing is not None and optimizer.phase == "second":
         metrics["samples"] = float(optimizer.growing.samples)
     # What the objective knows of the epoch; the first phase evaluates it without the weight decay.
@@ -42,6 +40,18 @@ def write_epoch(optimizer: TwoPhase, loss: float, norm: float, kind: str) -> Non
             metrics=metrics,
         )
     )
+
+
+def measured(optimizer: TwoPhase) -> dict[str, float]:
+    """What the user's metrics are at the present point.
+
+    Raises:
+        TypeError: If they are not returned by name.
+    """
+    found: Any = {} if optimizer.metrics is None else optimizer.metrics()
+    if not isinstance(found, Mapping):
+        raise TypeError(f"metrics must return numbers by name, such as {{'accuracy': 0.9}}, got {type(found).__name__}")
+    return dict(found)
 
 
 def write_decision(optimizer: TwoPhase, decision: Decision) -> None:

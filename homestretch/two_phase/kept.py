@@ -1,4 +1,8 @@
-"""The best point of a convex phase that a run has gone back from: the run ends there unless it ends below it."""
+"""The best point of a convex phase that a run has gone back from: the run ends there unless it ends below it.
+
+While the data of a convex phase grow, its steps lower the loss on a part of them, and that on all may rise: then it is the
+best point by all the data, from the swap on, and the run goes back to it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from homestretch.descent import StopReason
 from homestretch.objective import Objective
 from homestretch.objective.statistics import tracking_layers
 from homestretch.two_phase.hand_over import buffers_of, put_buffers, settle
-from homestretch.two_phase.journal import write_event
+from homestretch.two_phase.journal import measured, write_event
 
 if TYPE_CHECKING:
     from homestretch.two_phase.optimizer import TwoPhase
@@ -38,6 +42,14 @@ class Kept:
         if math.isfinite(loss) and (loss < self.loss or version != self.version):
             self.loss, self.version = loss, version
             self.parameters = [p.detach().clone() for p in parameters]
+
+    def drop(self) -> None:
+        """Keep nothing."""
+        self.loss, self.parameters = math.inf, []
+
+    def better_than(self, loss: float, version: int) -> bool:
+        """Whether a point is kept whose loss is lower, or finite where this is not, by the same version of the function."""
+        return bool(self.parameters) and version == self.version and not loss <= self.loss
 
     def price(self, objective: Any) -> float:
         """What :func:`restore_best` will cost, in gradient-equivalents."""
@@ -77,10 +89,10 @@ def restore_best(optimizer: TwoPhase) -> float | None:
     best = function.loss()
     if best < loss or (math.isfinite(best) and not math.isfinite(loss)):
         message = f"the best point of the convex phase is back: its loss {best:.3g} is below {loss:.3g}"
-        measured = optimizer.metrics() if optimizer.metrics is not None else {}
+        metrics = measured(optimizer)
         if isinstance(objective, Objective) and objective.mode == "train":
             objective.settle()  # so that the model can be put into eval mode
-        write_event(optimizer, "restored", message, {"loss": best, **measured})
+        write_event(optimizer, "restored", message, {"loss": best, **metrics})
         return best
     with torch.no_grad():
         for p, value in zip(optimizer.trainable, before, strict=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from homestretch import vectors
+from homestretch.errors import UnsupportedError
 from homestretch.objective import AnyObjective
 from homestretch.objective.penalty import add_gradient_, penalty
 from homestretch.swap import Observation
@@ -39,6 +40,24 @@ def part_of(objective: AnyObjective, samples: int) -> AnyObjective:
     """A part of the data with about this many samples over all ranks; just as many where there is one."""
     group = getattr(objective, "group", None)
     return objective.subset(samples) if group is None else objective.part(samples / objective.samples)  # type: ignore[union-attr]
+
+
+def check_told(optimizer: TwoPhase, loss: float | None) -> None:
+    """Refuse the end of an epoch of which no loss is known.
+
+    Raises:
+        UnsupportedError: If none was given and the steps did not tell.
+    """
+    if loss is not None:
+        return
+    if optimizer.phase == "first" and not optimizer.mean.told:
+        raise UnsupportedError(
+            f"the loss of this epoch is not known, as {'some' if len(optimizer.mean) else 'no'} steps were made in it"
+            f"{' without a loss' if len(optimizer.mean) else ''}: give end_epoch(loss=...), or give step() a closure that "
+            "returns the loss"
+        )
+    if optimizer.phase == "second" and "loss" not in optimizer.second.scalars:
+        raise UnsupportedError("end_epoch() came before the first step of the convex phase: call step(closure) in each epoch")
 
 
 def observe(optimizer: TwoPhase, loss: float | None, gradient_norm: float | None, passes: float = 1.0) -> Observation:

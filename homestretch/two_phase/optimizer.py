@@ -31,7 +31,7 @@ from homestretch.two_phase.hand_over import Second, SecondPhase, growing, second
 from homestretch.two_phase.inspection import Inspection, as_inspection
 from homestretch.two_phase.journal import Iterations
 from homestretch.two_phase.kept import Kept, restore_best
-from homestretch.two_phase.measure import observe
+from homestretch.two_phase.measure import check_told, observe
 from homestretch.two_phase.transitions import after_first_epoch, after_second_epoch
 
 
@@ -101,7 +101,7 @@ class TwoPhase(Accounts):
         history: History | None = None,
     ) -> None:
         check_policies(rule, resort)
-        check_choices(objective, gradient_norm, resort, decoupled_decay, promote=promote)
+        check_choices(objective, gradient_norm, resort, decoupled_decay, metrics, promote=promote)
         check_first(first)
         super().__init__(params, {})
         self.defaults = first.defaults  # which schedules ask for momentum
@@ -201,11 +201,13 @@ class TwoPhase(Accounts):
 
         Raises:
             NonFiniteError: If loss or gradient norm are not finite in the first phase.
-            UnsupportedError: If ``first`` has got parameters since this was made, or some of them were unfrozen.
+            UnsupportedError: If ``first`` has got parameters since this was made, or some of them were unfrozen; or if no loss
+                is known, as steps were made without a closure.
         """
+        check_trainable(self.first, self._count, self.trainable)
+        check_told(self, loss)
         self.epochs += 1
         if self.phase == "first":
-            check_trainable(self.first, self._count, self.trainable)
             self.first_epochs += 1
             if self.objective is None or self.spent == self._closed:
                 self.meter.count_gradient(arguments.positive("passes", passes))

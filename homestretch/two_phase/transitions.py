@@ -11,7 +11,7 @@ from homestretch.decision import Decision
 from homestretch.descent import StopReason
 from homestretch.resort import Race
 from homestretch.swap import Observation
-from homestretch.two_phase.averages import averaged_weights, go_on_from_here, use_averaged_weights
+from homestretch.two_phase.averages import averaged_weights, go_on_from_here, set_points_aside, use_averaged_weights
 from homestretch.two_phase.hand_over import decoupled_note, settle
 from homestretch.two_phase.journal import write_decision, write_event
 from homestretch.two_phase.probe import run_probe
@@ -71,6 +71,7 @@ def after_second_epoch(optimizer: TwoPhase, observation: Observation) -> Decisio
         optimizer.second.evaluate_anew()
         loss = optimizer.second_function(optimizer.objective).loss()
         observation, stop = replace(observation, loss=loss, cost=optimizer.spent), None
+        _keep_by_all_data(optimizer, loss)
     if stop in _DONE:
         return Decision(swap=False, reason=f"the convex phase is done: {stop.value}", rule=optimizer.resort.name)
     decision = optimizer.resort.observe_second(
@@ -126,6 +127,7 @@ def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> No
     """Begin the convex phase with what the first optimizer has learned; after a race, go on with it from where that ended."""
     promoted = "" if optimizer.promotion is None else optimizer.promotion.apply()
     averaged = not raced and use_averaged_weights(optimizer.first)
+    set_points_aside(optimizer.first)
     settled = "" if raced else settle(optimizer.objective)
     taken = "it goes on from the end of the race" if raced else optimizer.convex.start(optimizer.first)
     loss = None
@@ -140,6 +142,8 @@ def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> No
     notes += [note for note in (promoted, settled, decoupled_note(optimizer.first, optimizer.decoupled_decay)) if note]
     values = dict(decision.values) if loss is None else {**decision.values, "exact_loss": loss}
     write_event(optimizer, "swap", "; ".join(notes), values)
+    if loss is not None and not _on_all_data(optimizer):
+        _keep_by_all_data(optimizer, loss)
     spent = optimizer.spent
     optimizer.resort.swapped(spent, optimizer.epochs, loss, optimizer.budget, _version(optimizer))
 
@@ -158,13 +162,27 @@ def _on_all_data(optimizer: TwoPhase) -> bool:
     return optimizer.growing is None or optimizer.growing.complete
 
 
+def _keep_by_all_data(optimizer: TwoPhase, loss: float) -> None:
+    """Keep the present point if it is the best by all the data; once they are all in, none is needed below what was kept."""
+    kept, version = optimizer.kept, _version(optimizer)
+    if _on_all_data(optimizer) and not kept.better_than(loss, version):
+        kept.drop()
+    else:
+        kept.offer(loss, optimizer.trainable, version)
+
+
 def go_back(optimizer: TwoPhase, decision: Decision, loss: float) -> None:
     """The safe resort: the first optimizer goes on from the best point, which is kept, with its state and its schedule."""
-    optimizer.kept.offer(loss, optimizer.trainable, _version(optimizer))
+    kept, version, back = optimizer.kept, _version(optimizer), []
+    if optimizer.growing is not None and kept.better_than(loss, version):
+        kept.put_back(optimizer.trainable)
+        back.append(f"it goes on from the best point by all the data, of loss {kept.loss:.3g}")
+    else:
+        kept.offer(loss, optimizer.trainable, version)
     go_on_from_here(optimizer.first)
     optimizer.phase = "first"
     optimizer.rule.begin_again()
     if optimizer.inspection is not None:
         optimizer.inspection.verdict.reset()
-    back = [] if optimizer.promotion is None else [optimizer.promotion.undo()]
+    back += [] if optimizer.promotion is None else [optimizer.promotion.undo()]
     write_event(optimizer, "resort", "; ".join([decision.reason, *back]), decision.values)

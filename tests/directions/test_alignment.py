@@ -7,6 +7,7 @@ from homestretch.directions.alignment import Order, gauss_newton_operator, hessi
 from homestretch.errors import UnsupportedError
 from homestretch.objective.closure import ClosureFunction
 from homestretch.objective.least_squares import LeastSquares
+from homestretch.objective.penalty import Penalized
 
 
 def quadratic():
@@ -43,6 +44,14 @@ def test_functions_without_products_are_refused_with_the_remedy():
     ):
         with pytest.raises(UnsupportedError, match=r"hand an? "):
             call()
+
+
+def test_residuals_beside_a_weight_decay_are_refused_with_the_reason():
+    p = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    function = LeastSquares(lambda: {"all": p - 3.0}, [p])
+    assert residuals_of(function, "LevenbergMarquardt") is function
+    with pytest.raises(UnsupportedError, match="weight decay of `first`"):
+        residuals_of(Penalized(function, [p], [0.1]), "LevenbergMarquardt")
 
 
 def test_other_parameters_are_refused():

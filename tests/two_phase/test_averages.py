@@ -5,7 +5,13 @@ import schedulefree
 import torch
 from torch import nn, optim
 
-from homestretch.two_phase.averages import averaged_weights, go_on_from_here, keeps_averages, use_averaged_weights
+from homestretch.two_phase.averages import (
+    averaged_weights,
+    go_on_from_here,
+    keeps_averages,
+    set_points_aside,
+    use_averaged_weights,
+)
 
 AVERAGING = {
     "schedule-free AdamW": lambda p: schedulefree.AdamWScheduleFree(p, lr=0.1),
@@ -82,3 +88,22 @@ def test_others_have_no_averages(make):
 def test_asgd_has_nothing_to_hand_over_before_it_averages():
     _, optimizer = trained(lambda p: optim.ASGD(p, lr=0.1))
     assert not use_averaged_weights(optimizer)
+
+
+@pytest.mark.parametrize("name", [name for name in AVERAGING if name.startswith("schedule-free")])
+def test_train_and_eval_change_nothing_while_the_points_are_aside(name):
+    p, optimizer = trained(AVERAGING[name])
+    use_averaged_weights(optimizer)
+    set_points_aside(optimizer)
+    with torch.no_grad():
+        p.fill_(0.25)
+    for switch in (optimizer.train, optimizer.eval, optimizer.train):  # in whatever mode the convex phase ends
+        switch()
+        assert torch.equal(p, torch.full_like(p, 0.25))
+    go_on_from_here(optimizer)
+    with averaged_weights(optimizer):
+        torch.testing.assert_close(p.detach(), torch.full_like(p, 0.25))
+    moments = {k: v.clone() for k, v in optimizer.state[p].items() if k == "exp_avg_sq"}
+    p.grad = torch.zeros_like(p)
+    optimizer.step()  # with its second moments, which a state that it finds incomplete would begin anew
+    assert all(bool((optimizer.state[p][k] > 0.5 * v).all()) for k, v in moments.items())

@@ -104,6 +104,21 @@ def test_averaged_weights_are_where_the_convex_phase_starts(name):
     assert losses(optimizer)[-1] < at_average
 
 
+@pytest.mark.parametrize("name", [name for name in FIRST if name.startswith("schedule-free")])
+def test_a_loop_that_calls_train_and_eval_is_the_same_in_the_convex_phase(name, return_after):
+    def course(calls):
+        _, optimizer = setting(FIRST[name], resort=return_after(4))
+        for _ in range(10):
+            if calls:
+                optimizer.first.train()
+            run(optimizer, 1)
+            if calls and optimizer.phase == "second":
+                optimizer.first.eval()
+        return losses(optimizer)
+
+    assert course(calls=True) == course(calls=False)
+
+
 @pytest.mark.parametrize("name", FIRST)
 def test_goes_on_after_a_resort(name, return_after):
     resort = return_after(4)

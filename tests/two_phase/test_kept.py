@@ -8,7 +8,19 @@ from torch import nn
 from torch.nn.functional import mse_loss
 from torch.optim import Adam
 
-from homestretch import LBFGS, AtEpoch, HeldOut, LeastSquares, Objective, SelfScaledBroyden, TwoPhase, evaluate, fit
+from homestretch import (
+    LBFGS,
+    AtEpoch,
+    Growth,
+    HeldOut,
+    LeastSquares,
+    NoResort,
+    Objective,
+    SelfScaledBroyden,
+    TwoPhase,
+    evaluate,
+    fit,
+)
 from homestretch.history import EpochRecord, EventRecord, IterationRecord
 from homestretch.resort import MeasuredResort
 from tests.two_phase.conftest import make_data
@@ -143,3 +155,38 @@ def test_a_point_chosen_by_what_is_held_out_stays(return_after):
     assert [e.name for e in result.history.of(EventRecord)] == ["swap", "stop"]
     looks = [r.extra["held_out_loss"] for r in result.history.of(IterationRecord) if "held_out_loss" in r.extra]
     assert f.loss_at(f._watch.points) == pytest.approx(min(looks), rel=1e-9)
+
+
+def growing(resort):
+    """A line fitted by few steps on one point in twelve, which the others contradict."""
+    torch.manual_seed(0)
+    model = nn.Linear(1, 1).double()
+    inputs = torch.linspace(-1, 1, 12, dtype=torch.float64).unsqueeze(1)
+    noise = torch.randn(12, 1, dtype=torch.float64)
+    growth = Growth(start=0.1, factor=4.0, check_every=2)
+    objective = Objective(model, mse_loss, (inputs, inputs + 3.0 * noise), batch_size=3, growth=growth)
+    first = Adam(model.parameters(), lr=0.3)
+    return objective, TwoPhase(
+        model.parameters(), objective, first=first, second=LBFGS, rule=AtEpoch(6), resort=resort, evidence=None
+    )
+
+
+def test_a_step_on_a_part_of_the_data_is_gone_back_from_to_the_best_point_by_all(run):
+    objective, optimizer = growing(MeasuredResort(spike=1.01))
+    run(optimizer, 6)
+    start, at_swap = objective.loss(), [p.detach().clone() for p in objective.parameters]
+    while optimizer.phase == "second":
+        run(optimizer, 1)
+    assert optimizer.history.of(EventRecord)[-1].name == "resort"
+    assert "the best point by all the data" in optimizer.history.of(EventRecord)[-1].message
+    assert objective.loss() == start
+    assert all(torch.equal(p, q) for p, q in zip(objective.parameters, at_swap, strict=True))
+
+
+def test_what_is_kept_while_the_data_grow_is_dropped_once_it_is_not_the_best(run):
+    objective, optimizer = growing(NoResort())
+    run(optimizer, 7)
+    assert optimizer.kept.parameters
+    run(optimizer, 20)
+    assert optimizer.growing.complete
+    assert optimizer.kept.price(objective) == 0.0 or objective.loss() < optimizer.kept.loss

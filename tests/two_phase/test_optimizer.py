@@ -149,6 +149,29 @@ def test_the_first_phase_works_without_a_closure(network, data):
         optimizer.step()
 
 
+def test_an_epoch_of_which_no_loss_is_known_is_refused_with_the_remedy(network):
+    model = network()
+    optimizer = TwoPhase(model.parameters(), first=Adam(model.parameters()), rule=AtEpoch(2), second=LBFGS)
+    with pytest.raises(UnsupportedError, match="no steps were made"):
+        optimizer.end_epoch()
+    optimizer.step()
+    with pytest.raises(UnsupportedError, match=r"some steps were made in it without a loss: give end_epoch\(loss="):
+        optimizer.end_epoch()
+    assert optimizer.epochs == 0
+    for loss in (1.0, 0.9):
+        optimizer.end_epoch(loss=loss, gradient_norm=1.0)
+    assert optimizer.phase == "second"
+    with pytest.raises(UnsupportedError, match="came before the first step of the convex phase"):
+        optimizer.end_epoch()
+    assert optimizer.phase == "second"
+
+
+@pytest.mark.parametrize("metrics", [{"accuracy": 1.0}, lambda: None])
+def test_metrics_that_are_none_are_refused(metrics, setting, run):
+    with pytest.raises(TypeError, match=r"metrics must .* numbers by name"):
+        run(setting(metrics=metrics)[2], 1)
+
+
 def test_the_resort_goes_back_with_the_best_point_and_the_first_state(setting, run, return_after):
     _model, objective, optimizer = setting(rule=AtEpoch(6), resort=return_after(4))
     run(optimizer, 6)
@@ -578,6 +601,17 @@ def test_a_loop_of_ones_own_is_counted_beside_an_objective_too(setting):
             optimizer.step()
         optimizer.end_epoch(loss=1.0, passes=5)
     assert optimizer.spent == 15.0
+
+
+def test_a_closure_around_the_objective_is_counted_once(setting):
+    _, objective, optimizer = setting()
+    for _ in range(6):
+        for closure in optimizer.epoch():
+            optimizer.step(lambda: closure())  # noqa: B023 - called at once; as loops wrap it to log the loss
+    assert optimizer.phase == "second"
+    meter = objective.meter
+    assert meter.gradients == pytest.approx(4.0 + sum(r.gradients for r in optimizer.history.of(IterationRecord)))
+    assert optimizer.spent == pytest.approx(meter.gradients + meter.forwards / 3.0)
 
 
 @pytest.mark.parametrize(("passes", "steps"), [(10, 1), (1, 10)])
