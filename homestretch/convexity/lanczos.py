@@ -36,12 +36,14 @@ class Tridiagonal:
         off_diagonal: k entries; the last one is the length of what sticks out of the basis, 0 if that has all dimensions.
         size: Dimension n of the space.
         complete: Whether the basis spans an invariant subspace: its Ritz values are then eigenvalues, up to rounding.
+        rounding: The rounding unit that products were made in; beyond its share of the operator's size nothing is known.
     """
 
     diagonal: list[float] = field(default_factory=list)
     off_diagonal: list[float] = field(default_factory=list)
     size: int = 0
     complete: bool = False
+    rounding: float = 0.0
 
     @property
     def products(self) -> int:
@@ -122,7 +124,8 @@ def tridiagonalise(
         raise ValueError(f"start must have a positive, finite length, got {length}")
     current = vectors.clone(start)
     vectors.scale_(current, 1.0 / length)
-    basis, found = [current], Tridiagonal(size=vectors.size(start))
+    basis = [current]
+    found = Tridiagonal(size=vectors.size(start), rounding=max(vectors.working_eps(t.dtype) for t in start))
     for _ in range(min(arguments.count("steps", steps), found.size)):
         following = vectors.clone(product(basis[-1]))
         size = vectors.norm(following)
@@ -132,7 +135,7 @@ def tridiagonalise(
         rest = vectors.norm(following)
         whole = len(basis) == found.size
         found.off_diagonal.append(0.0 if whole else rest)
-        found.complete = whole or _is_rounding(rest, max(size, *map(abs, found.diagonal)), following)
+        found.complete = whole or rest <= _BREAKDOWN * found.rounding * max(size, *map(abs, found.diagonal))
         if found.complete or stop(found):
             break
         vectors.scale_(following, 1.0 / rest)
@@ -163,14 +166,15 @@ def extremes(
 def ends(found: Tridiagonal, tolerance: float) -> Extremes:
     """The ends of the spectrum that a Lanczos run has seen."""
     values, residuals, _ = found.ritz()
-    scale = tolerance * float(np.abs(values).max())
+    scale = float(np.abs(values).max())
+    residuals = np.maximum(residuals, found.rounding * scale)
     return Extremes(
         smallest=float(values[0]),
         largest=float(values[-1]),
         residual_smallest=float(residuals[0]),
         residual_largest=float(residuals[-1]),
         products=found.products,
-        converged=bool(max(residuals[0], residuals[-1]) <= scale),
+        converged=bool(max(residuals[0], residuals[-1]) <= tolerance * scale),
     )
 
 
@@ -183,8 +187,3 @@ def _orthogonalise(vector: Vector, basis: Sequence[Vector]) -> float:
             vectors.add_(vector, q, -share)
         along_newest += shares[-1]
     return along_newest
-
-
-def _is_rounding(rest: float, size: float, vector: Vector) -> bool:
-    eps = max(vectors.working_eps(t.dtype) for t in vector)
-    return rest <= _BREAKDOWN * eps * size

@@ -36,7 +36,7 @@ def test_every_cell_is_measured(whole):
     printed, cost = found["golden-30", "printed"], found["golden-30", "cost"]
     assert printed.epochs == 10
     assert cost.epochs < 10
-    assert printed.gradient_equivalents > cost.gradient_equivalents >= 10
+    assert printed.gradient_equivalents > cost.gradient_equivalents >= 10 * (1 - 1e-9)  # a sum of thirds
     assert printed.train_loss <= cost.train_loss
     assert {o.swap_epoch for o in found.values()} == {None, 3}
     assert all(o.overdetermination == pytest.approx(96 * 10 / o.parameters) for o in found.values())
