@@ -33,10 +33,11 @@ same warm-up at speed 40, with the equation at speed 5 and raises the speed by 2
 
 **Same for all**: the network and its points by seed, the Adam warm-up (made once and shared), processor time as the limit
 (zoo 5 s, poisson-2d 30 s, convection and burgers 60 s; the methods that their targets are about go on, and a column shows
-the errors at the time that all had), one thread, float64, and an allocator that keeps freed memory (`MALLOC_*` in the
-table's `.env.json`; without it torch maps and unmaps its tensors at every evaluation). Torch's peers and our methods
-evaluate the same residuals, by Taylor propagation; `ssbroyden-optimistix` evaluates them in JAX, and the time that JAX
-takes to compile is not counted. Peers run with zero tolerances; torch's L-BFGS has strong Wolfe and 100 pairs.
+the errors at the time that all had, `-` where continuation was still at lower speeds), one thread, float64, and an
+allocator that keeps freed memory (`MALLOC_*` in the table's `.env.json`; without it torch maps and unmaps its tensors at
+every evaluation). Torch's peers and our methods evaluate the same residuals, by Taylor propagation;
+`ssbroyden-optimistix` evaluates them in JAX, and the time that JAX takes to compile is not counted. Peers run with zero
+tolerances; torch's L-BFGS has strong Wolfe and 100 pairs.
 
 **The error** is that of the sample with the lowest loss at held-out points, which no method trains on: what a user could keep
 who does not know the solution. **Time** is processor time unless it says wall: the machine was shared, and only the former
@@ -103,12 +104,23 @@ def problem_table(rows: Sequence[Cell], traces: Traces, problem: str) -> str:
         ends = sorted({row["status"] for row in runs})
         line = [method, str(len(runs)), spread(errors), f"{max(errors):.1e}", f"{hits}", number(median(times))]
         if common is not None:
-            line.append(f"{median(error_at(traces[problem, method, int(row['seed'])], common) for row in runs):.1e}")
+            line.append(_plain(median(_error_by(row, traces, common) for row in runs)))
         lines.append((median(errors), [*line, *(f"{m:.0f}" for m in middle), ", ".join(ends)]))
     header = ["method", "seeds", "error: median (quartiles)", "worst", "at target", "s to target, median"]
     header += [f"after {common:.0f} s"] if common is not None else []
     header += ["eq.", "iterations", "s", "wall s", "ended by"]
     return markdown_table(header, [line for _, line in sorted(lines, key=lambda pair: pair[0])])
+
+
+def _error_by(row: Cell, traces: Traces, seconds: float) -> float:
+    """Return a run's error at a processor time, which may be its own end; NaN where there was none yet."""
+    if float(row["limit_seconds"]) <= seconds:
+        return float(row["error"])
+    return error_at(traces[row["problem"], method_of(row), int(row["seed"])], seconds)
+
+
+def _plain(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1e}"
 
 
 def common_time(rows: Sequence[Cell]) -> float | None:

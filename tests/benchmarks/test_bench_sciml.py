@@ -145,15 +145,18 @@ def test_errors_stand_at_a_common_time_and_processors_by_problem(tmp_path) -> No
         return {**labels, **numbers, "status": "time", "processor": processor}
 
     rows = [row("burgers", "long", "600", "abacus"), row("burgers", "short", "1.5", "abacus"), row("zoo", "long", "5", "quipu")]
+    rows.append(row("burgers", "late", "600", "abacus"))
     traces = {("burgers", f"ours/{method}", 0): trace(1e-7) for method in ("long", "short")}
+    traces["burgers", "ours/late", 0] = trace(1e-7)[2:]
     header, _, *lines = sciml_report.problem_table(rows, traces, "burgers").splitlines()
     place = [cell.strip() for cell in header.split("|")].index("after 2 s")
-    assert {line.split("|")[place].strip() for line in lines} == {"1.0e-02"}
+    cells = {line.split("|")[1].strip(): line.split("|")[place].strip() for line in lines}
+    assert cells == {"ours/long": "1.0e-02", "ours/short": "1.0e-07", "ours/late": "-"}  # the short run ended there
     assert sciml_report.common_time(rows[:1]) is None
     table = tmp_path / "t.tsv"
     table.with_suffix(".env.json").write_text('{"processor": "quipu", "threads": 1, "python": "3", "versions": {}}')
     assert "Processor: abacus (burgers); quipu (zoo); 1 thread" in sciml_report.environment_of(table, rows)
-    assert "Processor: quipu; 1 thread" in sciml_report.environment_of(table, rows[2:])
+    assert "Processor: quipu; 1 thread" in sciml_report.environment_of(table, rows[2:3])
 
 
 def trace(last: float) -> list[Sample]:
