@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import combinations
-from statistics import median
+from functools import lru_cache
+
+import numpy as np
 
 TINY = 1e-300
 _MOST_POINTS = 200
@@ -23,21 +24,33 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
     Up to 29 % of the points may be arbitrarily wrong without moving it far, which least squares does not offer. Of more than
     200 points every so many are taken, the last among them: the pairs grow with their square, and rules ask after every epoch.
     """
-    points = list(zip(x, y, strict=True))
-    every = max(-(-len(points) // _MOST_POINTS), 1)
-    pairs = combinations(points[::-every], 2)
-    slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairs if x2 != x1]
-    return median(slopes) if slopes else math.nan
+    xs, ys = np.asarray(_some(x), dtype=float), np.asarray(_some(y), dtype=float)
+    one, other = _pairs(len(xs))
+    dx, dy = xs[other] - xs[one], ys[other] - ys[one]
+    slopes = dy[dx != 0.0] / dx[dx != 0.0]
+    return float(np.median(slopes)) if slopes.size else math.nan
+
+
+def _some(values: Sequence[float]) -> Sequence[float]:
+    """Every so many of the values from the last one on, 200 at most."""
+    return values[:: -max(-(-len(values) // _MOST_POINTS), 1)]
+
+
+@lru_cache(maxsize=8)
+def _pairs(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of all pairs of points, which are the same epoch after epoch once there are many."""
+    one, other = np.triu_indices(count, 1)
+    return one, other
 
 
 def rate(costs: Sequence[float], losses: Sequence[float]) -> float:
     """Robust fall of the log loss per unit of cost: positive while there is progress."""
-    return -slope(costs, [log(f) for f in losses])
+    return -slope(_some(costs), [log(f) for f in _some(losses)])
 
 
 def exponent(costs: Sequence[float], losses: Sequence[float]) -> float:
     r"""The robust power a of :math:`L \propto c^{-a}`, from points of positive cost."""
-    return -slope([math.log(c) for c in costs], [log(f) for f in losses])
+    return -slope([math.log(c) for c in _some(costs)], [log(f) for f in _some(losses)])
 
 
 def last_doubling(costs: Sequence[float], at_least: int) -> slice:

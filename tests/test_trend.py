@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
+from statistics import median
 
 import numpy as np
 import pytest
@@ -55,3 +57,13 @@ def test_of_many_points_some_are_enough(count):
     random = np.random.default_rng(0)
     y = [0.5 * v + e for v, e in zip(x, random.standard_normal(count), strict=True)]
     assert trend.slope(x, y) == pytest.approx(0.5, rel=1e-2)
+
+
+@pytest.mark.parametrize("count", [2, 7, 200, 501])
+def test_slope_is_the_median_over_all_pairs_bit_for_bit(count):
+    random = np.random.default_rng(1)
+    x, y = [float(i // 2) for i in range(count)], random.standard_normal(count).tolist()
+    every = -(-count // 200)
+    pairs = combinations(list(zip(x, y, strict=True))[::-every], 2)
+    slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairs if x1 != x2]
+    assert slopes == [] or trend.slope(x, y) == median(slopes)
