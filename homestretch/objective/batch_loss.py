@@ -37,6 +37,22 @@ def check_reduction(loss: Loss) -> None:
         )
 
 
+def warn_of_parameters(loss: Loss, model: nn.Module) -> None:
+    """Say that what a loss could learn, and the model does not hold, is not trained: learned weights of terms, for instance."""
+    if not isinstance(loss, nn.Module):
+        return
+    known = {id(p) for p in model.parameters()}
+    own = [name for name, p in loss.named_parameters() if p.requires_grad and id(p) not in known]
+    if own:
+        names = ", ".join(own[:3]) + (", ..." if len(own) > 3 else "")
+        warnings.warn(
+            f"{type(loss).__name__} has trainable parameters that the model does not hold and that will not be trained "
+            f"({names}): make it a submodule of the model to train them, or call loss.requires_grad_(False)",
+            HomestretchWarning,
+            stacklevel=3,
+        )
+
+
 def pair(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     """Outputs and targets of a batch that is a pair.
 

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from homestretch.cost import CostMeter
-from homestretch.objective.batch_loss import Loss, check_reduction, no_sync, pair, weighted
+from homestretch.objective.batch_loss import Loss, check_reduction, no_sync, pair, weighted, warn_of_parameters
 from homestretch.objective.batches import Batches, as_batches
 from homestretch.objective.determinism import refuse_random, refuse_random_data
 from homestretch.objective.minibatch import MiniBatch, share_of_a_step
@@ -99,6 +99,7 @@ class Objective(DatasetProducts):
         self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("model has no trainable parameters: set requires_grad on what is to be optimised")
+        warn_of_parameters(loss, model)
         with together("data: reading this rank's share", group, self._device):
             self.batches: Batches = as_batches(data, batch_size=batch_size, micro_batch=micro_batch, widen=mode != "train")
         self._step_share = 0.0  # unknown

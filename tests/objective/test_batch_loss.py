@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
 from homestretch import Objective
+from homestretch.errors import HomestretchWarning
 from homestretch.objective.batch_loss import one_number, pair
 
 
@@ -36,3 +39,29 @@ def test_a_loss_that_is_no_tensor_is_named(make, given, use):
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
 def test_one_number_of_any_shape_is_taken(shape):
     assert one_number(torch.ones(shape)).shape == ()
+
+
+class Weighted(nn.Module):
+    """A loss with a learned weight, and a network that it is taken through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_weight = nn.Parameter(torch.zeros(()))
+        self.features = nn.Linear(1, 1)
+
+    def forward(self, outputs, targets):
+        return torch.exp(-self.log_weight) * mse_loss(self.features(outputs), targets) + self.log_weight
+
+
+def test_what_a_loss_could_learn_and_will_not_is_told():
+    data, model = (torch.ones(4, 3), torch.ones(4, 1)), nn.Linear(3, 1)
+    with pytest.warns(
+        HomestretchWarning, match=r"Weighted has trainable .*\(log_weight, features.weight, features.bias\).*submodule"
+    ):
+        Objective(model, Weighted(), data)
+    holding = nn.Sequential(nn.Linear(3, 1))
+    holding.loss = Weighted()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Objective(model, Weighted().requires_grad_(False), data)
+        Objective(holding, holding.loss, data, compute=lambda model, batch: (model[0](batch[0]), batch[1]))
