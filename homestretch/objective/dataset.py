@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from homestretch.cost import CostMeter
-from homestretch.objective.batch_loss import Loss, check_reduction, no_sync, pair, weighted, warn_of_parameters
+from homestretch.objective.batch_loss import Loss, check_reduction, no_sync, pair, warn_of_parameters, weighted
 from homestretch.objective.batches import Batches, as_batches
 from homestretch.objective.determinism import refuse_random, refuse_random_data
 from homestretch.objective.minibatch import MiniBatch, share_of_a_step
