@@ -28,8 +28,10 @@ def read_traces(path: Path) -> Traces:
     return traces
 
 
-def running(trace: Iterable[Sample], of: str) -> list[tuple[float, float]]:
-    """Return pairs of a column (`cpu_seconds`, ...) and the error of the point that would be kept by then."""
+def running(trace: Iterable[Sample], of: str, what: str = "error") -> list[tuple[float, float]]:
+    """Return pairs of a column (`cpu_seconds`, ...) and the error of the point that would be kept by then, or the loss."""
+    if what == "loss":
+        return [(getattr(sample, of), sample.loss) for sample in trace]
     pairs, lowest, error = [], math.inf, math.nan
     for sample in trace:
         if sample.held_out < lowest or math.isnan(error):
@@ -55,9 +57,11 @@ def at_iteration(trace: Iterable[Sample], iterations: int, of: str = "cpu_second
     return float(np.interp(iterations, steps, [getattr(s, of) for s in samples]))
 
 
-def median_curve(traces: Sequence[Sequence[Sample]], of: str, points: int = 80) -> tuple[np.ndarray, np.ndarray]:
-    """Return a grid of a column and the median over runs of the kept point's error there, from where all runs have one."""
-    pairs = [np.array(running(trace, of)) for trace in traces]
+def median_curve(
+    traces: Sequence[Sequence[Sample]], of: str, what: str = "error", points: int = 80
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a grid of a column and the median over runs of the kept point's error, or the loss, from where all have one."""
+    pairs = [np.array(running(trace, of, what)) for trace in traces]
     low = max(p[0, 0] for p in pairs)
     high = median(p[-1, 0] for p in pairs)
     grid = np.geomspace(max(low, 1e-3), max(high, low, 2e-3), points)

@@ -180,3 +180,6 @@ def test_traces_are_read_without_knowing_the_error() -> None:
     grid, errors = median_curve([samples[1:], trace(1e-6)[1:], trace(1e-3)[1:]], "cpu_seconds")
     assert (grid[0], grid[-1]) == pytest.approx((1.0, 3.0))
     assert (errors[0], errors[-1]) == (1e-2, 1e-6)
+    falling = [[s._replace(loss=f * 0.1**k) for k, s in enumerate(samples)] for f in (1.0, 2.0, 3.0)]
+    _, losses = median_curve(falling, "cpu_seconds", "loss")
+    assert (losses[0], losses[-1]) == pytest.approx((2.0, 2e-3))
