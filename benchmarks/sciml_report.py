@@ -51,7 +51,9 @@ to 14. What `auto` picks, and where the searches of self-scaled Broyden begin, w
 [choosing a method](../choosing.md); these settings gain on fits and lose on some equations. On poisson-2d Levenberg-Marquardt,
 which `auto` picked before, had come to 2.7e-09 (an earlier engine, median of the same 5 seeds, 11 s to the target; measured
 once, not kept). On burgers a prototype of Levenberg-Marquardt came to 1.0e-06 and rose again (one seed, measured once, not
-kept); self-scaled Broyden's error still falls when its iterations end. Peers were not tuned.
+kept); self-scaled Broyden's error still falls when its iterations end. Continuation on convection, whose rows are of the
+first processor named below, was repeated on the second for seed 10: 3.1e-04 after 480 s (not in the table). Peers were not
+tuned.
 
 Made by `make bench-sciml`, then `python -m benchmarks.bench_sciml --report`, from `benchmarks/results/{table}`.
 {codes}{environment}
