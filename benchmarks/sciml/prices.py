@@ -10,15 +10,15 @@ import torch
 
 from benchmarks.sciml import make_problem
 from benchmarks.sciml.ours import UPDATE_FLOPS
-from homestretch import vectors
+from homestretch import LeastSquares, vectors
 from homestretch.cost import FORWARD, GAUSS_NEWTON_PRODUCT, GRADIENT, HESSIAN_PRODUCT
 from homestretch.directions.broyden_updates import update_root_
 
 COLUMNS = ("problem", "residuals", "parameters", "work", "price", "measured")
 
 
-def prices(name: str) -> list[dict[str, Any]]:
-    """Return a row for every kind of work on a problem, in gradient-equivalents."""
+def prices(name: str, *, compiled: bool = True) -> list[dict[str, Any]]:
+    """Return a row for every kind of work on a problem, in gradient-equivalents; without ``compiled`` no compiler is needed."""
     problem = make_problem(name)
     objective = problem.least_squares()
     n, unit = problem.size, objective.flops_per_gradient
@@ -38,6 +38,9 @@ def prices(name: str) -> list[dict[str, Any]]:
         "Cholesky": (n**3 / 3.0 / unit, lambda: torch.linalg.cholesky_ex(damped)),
         "Broyden iteration": (UPDATE_FLOPS * n * n / unit, _broyden(damped)),
     }
+    if compiled:
+        other = LeastSquares(torch.compile(problem.terms), problem.module, problem.points, weights=problem.weights)
+        work["gradient, residuals compiled"] = (GRADIENT, other)
     gradient = _seconds(objective)
     rows = []
     for label, (price, call) in work.items():
