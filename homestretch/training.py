@@ -98,29 +98,10 @@ def fit(
     callbacks = arguments.functions("callbacks", callbacks)
     save_every, seed = arguments.at_least("save_every", save_every, 0.0), arguments.integer("seed", seed)
     _check_metrics(metrics)
-    if resume and out is None:
-        raise ValueError("resume needs out, the folder with the checkpoint")
-    if out is not None and not resume and checkpoint.present(out):
-        raise CheckpointError(
-            f"out: {out} holds the checkpoint of a run, which would be lost: go on with it by resume=True, give another "
-            "folder, or delete it"
-        )
-    if out is not None and os.path.exists(out) and not os.path.isdir(out):
-        raise ValueError(f"out must be a folder, got {out}, which is a file: give another")
-    if isinstance(data, (LeastSquares, Objective)):
-        raise TypeError("data is an objective, which holds the loss, too: give it alone, as in fit(model, objective)")
-    if isinstance(loss, (LeastSquares, Objective)):
-        others = batch_size is None and micro_batch is None and growth is None and mode == "eval" and dropout == "off"
-        _check_objective(loss, model, data, validation, alone=others)
-        objective: AnyObjective = loss
-    else:
-        objective = Objective(
-            model, loss, data, batch_size=batch_size, micro_batch=micro_batch, mode=mode, dropout=dropout, growth=growth,
-            seed=seed,
-        )  # fmt: skip
-    if first is not None and isinstance(first, Optimizer):
-        raise TypeError("first must be a function that makes an optimizer, such as lambda p: Adam(p), got an optimizer")
-    first_optimizer = first(objective.parameters) if first is not None else Adam(objective.parameters, lr=1e-3)
+    _check_out(out, resume)
+    own = {"batch_size": batch_size, "micro_batch": micro_batch, "mode": mode, "dropout": dropout, "growth": growth}
+    objective = _objective(model, loss, data, validation, seed, own)
+    first_optimizer = _first(first, objective.parameters)
     if second is None:
         options["rule"], second = Never(), "auto"
     optimizer = TwoPhase(
@@ -151,6 +132,41 @@ def _ends(epochs: int | None, budget: float | None) -> tuple[int | None, float |
         None if epochs is None else arguments.count("epochs", epochs),
         None if budget is None else float(arguments.positive("budget", budget)),
     )
+
+
+def _check_out(out: str | os.PathLike[str] | None, resume: bool) -> None:
+    """Refuse a folder that is none, or whose run would be lost."""
+    if out is None:
+        if resume:
+            raise ValueError("resume needs out, the folder with the checkpoint")
+        return
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise ValueError(f"out must be a folder, got {out}, which is a file: give another")
+    if not resume and checkpoint.present(out):
+        raise CheckpointError(
+            f"out: {out} holds the checkpoint of a run, which would be lost: go on with it by resume=True, give another "
+            "folder, or delete it"
+        )
+
+
+def _objective(
+    model: nn.Module, loss: Loss | AnyObjective, data: Any, validation: Any, seed: int, own: dict[str, Any]
+) -> AnyObjective:
+    """The objective that was given in the loss's place, or one of loss and data with what else is its ``own``."""
+    if isinstance(data, (LeastSquares, Objective)):
+        raise TypeError("data is an objective, which holds the loss, too: give it alone, as in fit(model, objective)")
+    if isinstance(loss, (LeastSquares, Objective)):
+        usual = {"mode": "eval", "dropout": "off"}
+        _check_objective(loss, model, data, validation, alone=all(own[name] == usual.get(name) for name in own))
+        return loss
+    return Objective(model, loss, data, seed=seed, **own)
+
+
+def _first(make: Any, parameters: list[Tensor]) -> Optimizer:
+    """The first optimizer."""
+    if isinstance(make, Optimizer):
+        raise TypeError("first must be a function that makes an optimizer, such as lambda p: Adam(p), got an optimizer")
+    return Adam(parameters, lr=1e-3) if make is None else make(parameters)
 
 
 def _check_metrics(metrics: Any) -> None:
