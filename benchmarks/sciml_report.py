@@ -66,8 +66,8 @@ PRICES = """## Prices beside measured ratios
 One gradient-equivalent is a forward and backward pass. Dense algebra is priced by its FLOPs over those of the gradient's
 matrix products, so it comes out dear: a gradient here spends most of its time on `tanh` and on memory, which FLOPs do not see,
 while dense products run at the processor's full speed. A Jacobian made point by point is priced by its FLOPs too and comes
-out cheap, as it is bound by memory. A gradient of residuals that `torch.compile` has compiled stands beside: it takes longer
-here, as the tanh and the in-place steps of ours are lost to it. Made by `python -m benchmarks.bench_sciml --prices`.
+out cheap, as it is bound by memory. A gradient of residuals that `torch.compile` has compiled stands beside; it takes longer
+here, for causes that were not looked into. Made by `python -m benchmarks.bench_sciml --prices`.
 """
 
 
