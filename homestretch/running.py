@@ -19,6 +19,7 @@ from homestretch import checkpoint
 from homestretch.errors import CheckpointError
 from homestretch.history import EpochRecord, EventRecord, History
 from homestretch.objective.dataset import Objective
+from homestretch.same_run import Traits, refuse_another
 from homestretch.two_phase import TwoPhase
 from homestretch.two_phase.averages import use_averaged_weights
 from homestretch.two_phase.kept import restore_best
@@ -87,6 +88,7 @@ class Run:
         budget: Gradient-equivalents planned.
         callbacks: Called after each epoch.
         save_every: Seconds between two checkpoints.
+        traits: What a run that is gone on with must have in common with this one, see `homestretch.same_run`.
         saved: When the last one was written, by the monotonic clock.
     """
 
@@ -98,6 +100,7 @@ class Run:
     budget: float | None
     callbacks: Sequence[Callback]
     save_every: float
+    traits: Traits
     saved: float = field(default_factory=time.monotonic)
 
     def go(self) -> FitResult:
@@ -131,6 +134,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": _without_functions(self.scheduler.state_dict()) if self.scheduler is not None else None,
             "records": len(self.optimizer.history),
+            "traits": self.traits,
         }
         checkpoint.save(str(self.out), content)
         self.saved = time.monotonic()
@@ -139,10 +143,11 @@ class Run:
         """Take over a checkpoint: parameters, optimizer, schedule, random state, and the record up to it.
 
         Raises:
-            CheckpointError: If there is none, or it is damaged or of another kind of run.
+            CheckpointError: If there is none, or it is damaged, of another kind of run, or of one with other data or settings.
         """
         folder = Path(str(self.out))
         content = checkpoint.load(folder)
+        refuse_another(content.get("traits", {}), self.traits, folder)  # none where a shared first phase was laid out
         with _foreign_refused(folder):
             self.optimizer.load_state_dict(content["optimizer"])  # first: it knows the dtype of the saved parameters
             self.model.load_state_dict(content["model"])

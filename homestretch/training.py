@@ -23,6 +23,7 @@ from homestretch.objective.progressive import Growth
 from homestretch.objective.statistics import tracking_layers
 from homestretch.promotion import cast_floats
 from homestretch.running import RECORD, Callback, FitResult, Progress, Run
+from homestretch.same_run import traits
 from homestretch.swap import Never
 from homestretch.two_phase import TwoPhase
 
@@ -92,7 +93,8 @@ def fit(
     Raises:
         TypeError: If an argument is of the wrong type, ``first`` an optimizer and not what makes one, for instance.
         ValueError: If neither ``epochs`` nor ``budget`` is given, or an argument is out of range.
-        CheckpointError: If ``resume`` finds no checkpoint, or a damaged or foreign one; or ``out`` holds one without it.
+        CheckpointError: If ``resume`` finds no checkpoint, a damaged one or one of a run with other arguments; or ``out`` holds one
+                without it.
     """
     epochs, budget = _ends(epochs, budget)
     callbacks = arguments.functions("callbacks", callbacks)
@@ -102,6 +104,7 @@ def fit(
     own = {"batch_size": batch_size, "micro_batch": micro_batch, "mode": mode, "dropout": dropout, "growth": growth}
     objective = _objective(model, loss, data, validation, seed, own)
     first_optimizer = _first(first, objective.parameters)
+    made_of = traits(objective, first_optimizer)
     if second is None:
         options["rule"], second = Never(), "auto"
     optimizer = TwoPhase(
@@ -116,7 +119,7 @@ def fit(
     if budget is None and epochs is not None:
         optimizer.plan(float(epochs))
     scheduler = _schedule(schedule, first_optimizer)
-    run = Run(model, optimizer, scheduler, out, epochs, budget, callbacks, save_every)
+    run = Run(model, optimizer, scheduler, out, epochs, budget, callbacks, save_every, made_of)
     if resume:
         run.resume()
     elif out is not None:
