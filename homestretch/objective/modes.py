@@ -22,25 +22,27 @@ def full_pass_mode(model: nn.Module, mode: str, dropout: str = "off") -> Iterato
     Args:
         model: The model.
         mode: ``"eval"``: batch norm normalises by its running statistics. ``"train"``: by the statistics of the micro-batch,
-            without moving its running ones (a full pass must not change what the next one computes).
-        dropout: ``"off"``, or ``"fixed"``: everything but the norms is in training mode, and torch's random state is put
-            back at the end, so that :func:`fix_masks` may set it.
+            without moving its running ones (a full pass must not change what the next one computes). Frozen norms, see
+            :func:`in_training`, keep to their running statistics.
+        dropout: ``"off"``, or ``"fixed"``: everything but the norms is in training mode, frozen layers excepted, and torch's
+            random state is put back at the end, so that :func:`fix_masks` may set it.
     """
-    flags = [(m, m.training) for m in model.modules()]
-    frozen = []
-    model.train(dropout == "fixed")
-    for module, _ in flags:
-        if isinstance(module, _NormBase):
-            module.train(mode == "train")
-            if mode == "train":
-                frozen.append((module, module.track_running_stats, module.running_mean, module.running_var))
-                module.running_mean = module.running_var = None
-                module.track_running_stats = False
+    flags, trained = [(m, m.training) for m in model.modules()], in_training(model)
+    set_aside = []
+    model.eval()
+    for module, trains in trained:
+        if not isinstance(module, _NormBase):
+            module.training = trains and dropout == "fixed"
+        elif trains and mode == "train":
+            module.training = True
+            set_aside.append((module, module.track_running_stats, module.running_mean, module.running_var))
+            module.running_mean = module.running_var = None
+            module.track_running_stats = False
     try:
         with _random_state_put_back(model) if dropout == "fixed" else nullcontext():
             yield
     finally:
-        for module, tracked, mean, variance in frozen:
+        for module, tracked, mean, variance in set_aside:
             module.track_running_stats, module.running_mean, module.running_var = tracked, mean, variance
         _restore(flags)
         reshard(model)
@@ -69,11 +71,26 @@ def single_samples_explained(explain: Callable[[], str]) -> Iterator[None]:
         raise ValueError(explain()) from error
 
 
+def in_training(model: nn.Module) -> list[tuple[nn.Module, bool]]:
+    """Each module with its flag in training.
+
+    A layer that is in eval mode while the model is in training mode is frozen, and stays so. A model that is in eval mode as a
+    whole was evaluated last: there ``model.train()`` decides, which a class may override to keep layers frozen.
+    """
+    flags = [(m, m.training) for m in model.modules()]
+    if model.training:
+        return flags
+    model.train()
+    trained = [(m, m.training) for m in model.modules()]
+    _restore(flags)
+    return trained
+
+
 @contextmanager
 def training_mode(model: nn.Module) -> Iterator[None]:
-    """Training mode for mini-batches, with every module's own flag restored afterwards."""
+    """Training mode for mini-batches, frozen layers excepted, with every module's own flag restored afterwards."""
     flags = [(m, m.training) for m in model.modules()]
-    model.train()
+    _restore(in_training(model))
     try:
         yield
     finally:

@@ -11,16 +11,17 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from homestretch.objective.modes import in_training
 from homestretch.objective.ranks import sums
 
 Layer = tuple[_BatchNorm, Tensor, Tensor]
 
 
 def tracking_layers(model: nn.Module) -> list[Layer]:
-    """The batch norms with running statistics, with their mean and variance."""
+    """The batch norms whose running statistics move in training, with their mean and variance; frozen ones are none."""
     found = []
-    for module in model.modules():
-        if isinstance(module, _BatchNorm) and module.track_running_stats:
+    for module, trains in in_training(model):
+        if trains and isinstance(module, _BatchNorm) and module.track_running_stats:
             mean, variance = module.running_mean, module.running_var
             if mean is not None and variance is not None:
                 found.append((module, mean, variance))

@@ -227,3 +227,63 @@ def test_runs_resume_bit_for_bit_under_every_policy(mode, dropout, tmp_path):
         result = fit(model, mse_loss, samples(), epochs=8, out=place, resume=True, **options)
         assert [r.loss for r in result.history.of(EpochRecord)] == [r.loss for r in reference.history.of(EpochRecord)]
         assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), alone.state_dict().values(), strict=True))
+
+
+class KeepsNormsFrozen(nn.Sequential):
+    """Freezes its norms the usual way: by a ``train`` of its own."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.training = False
+        return self
+
+
+def by_flag(model):
+    model[1].eval()
+    return model
+
+
+def by_class(model):
+    return KeepsNormsFrozen(*model).train().eval()  # as after an evaluation
+
+
+@pytest.mark.parametrize("freeze", [by_flag, by_class])
+@pytest.mark.parametrize(("mode", "dropout"), POLICIES)
+def test_a_frozen_norm_keeps_its_statistics_through_both_phases(mode, dropout, freeze):
+    model = freeze(network())
+    model[1].running_mean.fill_(0.3)
+    before = [t.clone() for t in (model[1].running_mean, model[1].running_var)]
+    fit(model, mse_loss, samples(), epochs=6, mode=mode, dropout=dropout, batch_size=16, rule=AtEpoch(2), second=LBFGS)
+    assert all(torch.equal(a, b) for a, b in zip(before, (model[1].running_mean, model[1].running_var), strict=True))
+    assert not model[1].training
+    unfrozen = network()
+    unfrozen[1].running_mean.fill_(0.3)
+    fit(unfrozen, mse_loss, samples(), epochs=6, mode=mode, dropout=dropout, batch_size=16, rule=AtEpoch(2), second=LBFGS)
+    assert not torch.equal(unfrozen[1].running_mean, before[0])
+
+
+def test_full_passes_normalise_by_a_frozen_norms_statistics():
+    model = by_flag(network(dropout=0.0))
+    inputs, targets = samples()
+    found = Objective(model, mse_loss, (inputs, targets), micro_batch=12, mode="train").loss()
+    assert found == pytest.approx(float(mse_loss(model.eval()(inputs), targets).detach()), rel=1e-12)
+
+
+def test_a_frozen_dropout_is_off_in_full_passes_with_fixed_masks():
+    model = network(batch_norm=False)
+    model[3].eval()
+    frozen = Objective(model, mse_loss, samples(), dropout="fixed").loss()
+    assert frozen == Objective(model, mse_loss, samples(), dropout="off").loss()
+    model[3].train()
+    assert frozen != Objective(model, mse_loss, samples(), dropout="fixed").loss()
+
+
+def test_mini_batches_leave_frozen_layers_frozen_and_train_a_model_that_was_evaluated():
+    model = by_flag(network())
+    objective = Objective(model, mse_loss, samples(), batch_size=25)
+    assert [model[1].training or not model[3].training for _ in objective.minibatches(1)] == [False, False]
+    model.eval()
+    assert [model[1].training and model[3].training for _ in objective.minibatches(1)] == [True, True]
+    assert not any(module.training for module in model.modules())
