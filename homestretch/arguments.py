@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -87,3 +88,17 @@ def functions(name: str, value: Any) -> list[Any]:
     if wrong := [v for v in value if not callable(v)]:
         raise TypeError(f"{name} must hold functions alone, got {wrong[0]!r}")
     return list(value)
+
+
+def options(of: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse options by names that are not known, with those that are.
+
+    Raises:
+        TypeError: If there is such a name.
+    """
+    known = sorted(known)
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise TypeError(f"{of} takes no argument {name!r}: {hint}Beside its own it passes on {', '.join(known)}")

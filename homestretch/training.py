@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from homestretch.two_phase import TwoPhase
 __all__ = ["RECORD", "Callback", "FitResult", "Metric", "Progress", "evaluate", "fit"]
 
 Metric = Callable[[Any, Any], Tensor | float]
+_PASSED_ON = set(signature(TwoPhase).parameters) - {"params", "objective", "first", "second", "budget", "metrics"}
 
 
 def fit(
@@ -91,12 +93,14 @@ def fit(
         options: Passed to :class:`~homestretch.two_phase.TwoPhase`: ``rule``, ``resort``, ``gradient_norm``, ...
 
     Raises:
-        TypeError: If an argument is of the wrong type, ``first`` an optimizer and not what makes one, for instance.
+        TypeError: If an argument is of the wrong type, ``first`` an optimizer and not what makes one, for instance, or of no
+            known name.
         ValueError: If neither ``epochs`` nor ``budget`` is given, or an argument is out of range.
-        CheckpointError: If ``resume`` finds no checkpoint, a damaged one or one of a run with other arguments; or ``out`` holds one
-                without it.
+        CheckpointError: If ``resume`` finds no checkpoint, a damaged one or that of a run with other arguments; or ``out``
+            holds one without it.
     """
     epochs, budget = _ends(epochs, budget)
+    arguments.options("fit()", options, _PASSED_ON)
     callbacks = arguments.functions("callbacks", callbacks)
     save_every, seed = arguments.at_least("save_every", save_every, 0.0), arguments.integer("seed", seed)
     _check_metrics(metrics)

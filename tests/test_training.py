@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -617,3 +618,11 @@ def test_a_regression_whose_norm_only_falls_is_brought_to_its_minimum(budget, ba
     assert result.swap_epoch is not None
     with torch.no_grad():
         assert loss(model(x), y) <= 1.0001 * loss(best(x), y)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("rulle", "did you mean rule?"), ("typo", "it passes on decoupled_decay, evidence")]
+)
+def test_an_argument_of_no_known_name_is_refused_by_fit(name, hint):
+    with pytest.raises(TypeError, match=rf"fit\(\) takes no argument '{name}': .*{re.escape(hint)}"):
+        fit(network(), mse_loss, data(), epochs=2, **{name: 1})

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from homestretch.objective.points import Points, cast, count_points, kinds_of, lengthened, recast
+from homestretch.objective.points import Points, cast, count_points, kinds_of, lengthened, recast, refuse_arrays
 from homestretch.objective.products.residuals import ResidualProducts
 from homestretch.objective.redraw import Redraw, draw_generator
 
@@ -38,6 +38,7 @@ class Drawing(ResidualProducts):
         jacobian_memory: float,
         flops: float | None,
     ) -> None:
+        refuse_arrays(points)
         super().__init__(parameters, model, jacobian_memory, flops)
         self.version = 0
         self.change = ""
@@ -68,6 +69,7 @@ class Drawing(ResidualProducts):
 
         Raises:
             ValueError: If the residual function was given no points, or there is no rule.
+            TypeError: If the new points are arrays of numpy's.
         """
         if self.points is None:
             raise ValueError("points cannot be redrawn: the residual function was given none, so it holds them itself")
@@ -79,6 +81,7 @@ class Drawing(ResidualProducts):
             raise ValueError("redraw needs points, or a rule given as LeastSquares(..., redraw=...)")
 
     def _replace(self, points: Points) -> None:
+        refuse_arrays(points)
         self.points, self._replaced = points, True
         if not self._promoted:
             self._kinds = kinds_of(points)

@@ -69,7 +69,7 @@ class LeastSquares(Collocation):
 
     Raises:
         ValueError: If there is nothing to optimise or a number is out of range.
-        TypeError: If points are given and the model is no module.
+        TypeError: If points are given and the model is no module, or the points are arrays of numpy's.
 
     Warns:
         OverfitWarning: At the first gradient, if there are more parameters than residuals and the points are neither redrawn

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,19 @@ def over(points: Points, function: Callable[[Tensor], Tensor]) -> Points:
     if isinstance(points, (tuple, list)):
         return _sequence(points, (over(value, function) for value in points))
     raise TypeError(f"points must be tensors, or tuples, lists and dictionaries of them, got {type(points).__name__}")
+
+
+def refuse_arrays(points: Points) -> None:
+    """Refuse arrays of numpy's, which no network takes; whatever else a user's own points are is theirs to know.
+
+    Raises:
+        TypeError: If there is one.
+    """
+    if isinstance(points, np.ndarray):
+        raise TypeError(f"points must be tensors, got a numpy array of shape {points.shape}: torch.as_tensor makes one of it")
+    if isinstance(points, (dict, tuple, list)):
+        for part in points.values() if isinstance(points, dict) else points:
+            refuse_arrays(part)
 
 
 def zipped(one: Points, other: Points, function: Callable[[Tensor, Tensor], Tensor]) -> Points:

@@ -95,7 +95,7 @@ def gradient_norm_by_epoch(history: History, title: str = "", factor: float = _T
         levels = {"running_maximum": maximum, "threshold": factor * maximum}
         rows.append({"epoch": r.epoch, "phase": r.phase, "gradient_norm": r.gradient_norm, **levels})
     watched = [r for r in rows if r["phase"] == "first" and positive(r["running_maximum"])]
-    for name, label, dashes in (("running_maximum", "running maximum", "-"), ("threshold", f"{factor:g} x maximum", ":")):
+    for name, label, dashes in (("running_maximum", "running maximum", "-"), ("threshold", f"literal rule: {factor:g} x", ":")):
         if watched:
             axes.step(
                 [r["epoch"] for r in watched],

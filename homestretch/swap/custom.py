@@ -41,11 +41,17 @@ class Custom(SwapRule):
             raise TypeError(f"function must be callable, got {type(function).__name__}")
         self.function = function
         self.name = name or getattr(function, "__name__", "custom")
+        self._past: list[Observation] = []  # what the memory holds, made once
+        self._of: list[dict[str, Any]] | None = None
 
     def judge(self, observation: Observation) -> Decision:
         """Ask the function."""
-        self.memory.seen.append(asdict(observation))
-        answer = self.function([Observation(**seen) for seen in self.memory.seen])
+        seen = self.memory.seen
+        if self._of is not seen:  # begun anew, or loaded
+            self._past, self._of = [Observation(**known) for known in seen], seen
+        seen.append(asdict(observation))
+        self._past.append(observation)
+        answer = self.function(tuple(self._past))
         if isinstance(answer, Decision):
             return answer
         if not isinstance(answer, (bool, np.bool_)):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -274,3 +275,14 @@ def test_a_term_may_be_constant():
     assert total == pytest.approx(float(alone()) + float((x - 0.5).square().mean()), rel=1e-12)
     for g, p in zip(gradient, f.parameters, strict=True):
         assert torch.equal(g, p.grad)
+
+
+@pytest.mark.parametrize("wrap", [lambda a: a, lambda a: {"inner": a}, lambda a: (torch.zeros(5, 1), a)])
+def test_arrays_for_points_are_refused_with_what_makes_tensors_of_them(wrap):
+    points = wrap(np.zeros((5, 1)))
+    with pytest.raises(TypeError, match=r"numpy array of shape \(5, 1\): torch\.as_tensor"):
+        LeastSquares(lambda model, points: model(points), network(), points)
+    objective = LeastSquares(lambda model, points: model(points), network(), torch.zeros(5, 1))
+    with pytest.raises(TypeError, match=r"torch\.as_tensor"):
+        objective.redraw(points)
+    assert objective.version == 0

@@ -81,7 +81,7 @@ def test_norm_by_epoch_shows_maximum_threshold_and_swap(swapped, factor):
     maxima = np.maximum.accumulate(NORMS[:SWAP])
     shown = lines(drawing)
     np.testing.assert_array_equal(shown["running maximum"][:, 1], maxima)
-    np.testing.assert_allclose(shown[f"{factor:g} x maximum"][:, 1], factor * maxima, rtol=1e-15)
+    np.testing.assert_allclose(shown[f"literal rule: {factor:g} x"][:, 1], factor * maxima, rtol=1e-15)
     assert set(shown["swap after epoch 5"][:, 0]) == {SWAP}
     assert [r["gradient_norm"] for r in drawing.rows] == list(NORMS)
     assert [r["running_maximum"] for r in drawing.rows] == [*maxima, *[maxima[-1]] * (len(NORMS) - SWAP)]

@@ -41,3 +41,19 @@ def test_a_comparison_of_numpys_numbers_is_an_answer(tools):
 def test_a_wrong_answer_is_told_with_its_module(tools):
     with pytest.raises(TypeError, match=r"a bool or a Decision, got numpy\.ndarray"):
         Custom(lambda seen: np.ones(2) > 0.0, name="both").observe(tools.series([1.0], [1.0])[0])
+
+
+def test_the_past_is_made_once_and_anew_after_a_load_or_a_reset(tools):
+    series = tools.series([1.0] * 6, [3.0, 2.0, 1.0, 1.5, 2.0, 2.5])
+    shown = []
+    rule = Custom(lambda seen: shown.append(seen) or False, name="keeps")
+    for observation in series[:3]:
+        rule.observe(observation)
+    assert all(one is other for one, other in zip(shown[-2], shown[-1], strict=False))
+    other = Custom(lambda seen: shown.append(seen) or False, name="keeps")
+    other.load_state_dict(rule.state_dict())
+    other.observe(series[3])
+    assert list(shown[-1]) == series[:4]
+    rule.reset()
+    rule.observe(series[5])
+    assert list(shown[-1]) == series[5:]
