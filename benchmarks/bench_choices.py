@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.bench_sciml import SETTINGS, restart_with
+from benchmarks.bench_sciml import SETTINGS
 from benchmarks.choices import CASES, SMALL, Case
 from benchmarks.functions_report import markdown_table
+from benchmarks.process import restart_with
 from benchmarks.results_io import COLUMNS, ROOT, Cache, Record, parser, read_table, table_path, write_environment, write_table
 from benchmarks.sciml.ours import Method, engine_version, run_own
 from benchmarks.sciml.start import started

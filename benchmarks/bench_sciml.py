@@ -6,15 +6,14 @@ one by one. `--table` writes the table from the runs that are there, `--report` 
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks import process
 from benchmarks.results_io import (
     COLUMNS,
     Cache,
@@ -50,15 +49,7 @@ QUICK_PROBLEMS = ("zoo-sin-64", "poisson-2d")
 QUICK = Limits(seconds=0.7, iterations=200)
 _RESULTS = ("cpu_seconds", "iterations", "held_out", "start_error", "end_error")
 EXTRA_COLUMNS = (*_RESULTS, "limit_seconds", "version", "processor", "detail")
-SETTINGS = {
-    # Keeps freed memory in the process: tensors of these sizes are otherwise mapped and unmapped at every evaluation.
-    "MALLOC_TRIM_THRESHOLD_": str(10**11),
-    "MALLOC_MMAP_THRESHOLD_": str(10**11),
-    "MALLOC_TOP_PAD_": str(64 * 2**20),
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-}
+SETTINGS = {**process.SETTINGS, "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
 """The environment that all libraries run in alike."""
 
 
@@ -238,12 +229,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"wrote {table.name}: {len(rows)} runs, of {len(todo)} planned")
 
 
-def restart_with(settings: Mapping[str, str], module: str) -> None:
-    """Start this program again in another environment, if it is not in it: the C library reads it when a process begins."""
-    if any(os.environ.get(name) != value for name, value in settings.items()):
-        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], {**os.environ, **settings})
-
-
 if __name__ == "__main__":
-    restart_with(SETTINGS, "benchmarks.bench_sciml")
+    process.restart_with(SETTINGS, "benchmarks.bench_sciml")
     main()

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 import homestretch
+from benchmarks.process import SETTINGS, restart_with
 from benchmarks.results_io import (
     CACHE,
     COLUMNS,
@@ -184,9 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for made in run(cells, options.scale, Cache(NAME), CACHE / NAME, options.seeds):
         rows = with_others(table, made, order)
         write_table(table, rows, (*COLUMNS, *EXTRA_COLUMNS))
-        write_environment(table, {"homestretch"}, scale=options.scale, note=options.note)
+        write_environment(table, {"homestretch"}, scale=options.scale, note=options.note, settings=SETTINGS)
     print(f"wrote {table.name}: {len(rows)} rows")
 
 
 if __name__ == "__main__":
+    restart_with(SETTINGS, "benchmarks.bench_swap")
     main()
