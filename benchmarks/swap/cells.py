@@ -1,7 +1,8 @@
 """The problems: cells of the paper, curve fitting and physics-informed networks, in four sizes.
 
 `full` is what the published comparisons are about and a machine's work of days; `tenth` takes the first 6,000 or 5,000
-images; `small` is what one core does in half an hour, digits and 1,000 images of MNIST among it; `quick` takes a minute.
+images; `small`, digits and 1,000 images of MNIST and CIFAR-10 among it, is what one core does in some hours; `quick` takes a
+minute.
 """
 
 from __future__ import annotations
@@ -116,21 +117,27 @@ def _tenth(folder: Path | None) -> list[Cell]:
     return fits + pinns + _paper(folder, 300, 210, {"mnist": 6000, "cifar-10": 5000})
 
 
-def _paper(folder: Path | None, epochs: int, fewer: int, rows: dict[str, int] | None) -> list[Cell]:
+def _paper(folder: Path | None, epochs: int, fewer: int, rows: dict[str, int] | None, *, batch: int = 512) -> list[Cell]:
     names = [("mnist", "vit-nomlp"), ("mnist", "vgg5-max-relu"), ("cifar-10", "vit-mlp"), ("cifar-10", "vit-nomlp-wkewq-wvwo")]
-    return [
-        images(data, model, fewer if model == "vit-mlp" else epochs, 3, folder, rows=rows[data] if rows else None)
-        for data, model in names
-    ]
+    cells = []
+    for data, model in names:
+        count, made = (fewer if model == "vit-mlp" else epochs), (rows[data] if rows else None)
+        cells.append(images(data, model, count, 3, folder, rows=made, batch=batch))
+    return cells
 
 
 def _small(folder: Path | None) -> list[Cell]:
+    # Sixteen mini-batches an epoch, where the tenth size has ten to twelve.
+    paper = _paper(folder, 80, 80, {"mnist": 1000, "cifar-10": 1000}, batch=64)
     return [
         science("zoo-sin-64", 600.0, 3),
-        science("poisson-2d", 1000.0, 3),
-        images("digits", "vit-nomlp-wkewq-wvwo", 80, 3, folder, batch=128),
         science("zoo-runge-64", 600.0, 3),
+        science("poisson-2d", 1000.0, 3),
+        science("convection", 600.0, 3),
+        science("burgers", 600.0, 3),
+        images("digits", "vit-nomlp-wkewq-wvwo", 80, 3, folder, batch=128),
         images("mnist", "vit-nomlp-wkewq-wvwo", 60, 3, folder, rows=1000, batch=128),
+        *paper,
     ]
 
 
