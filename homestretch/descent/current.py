@@ -165,7 +165,7 @@ class CurrentPoint(TorchContract):
         """
         reason, restart, scalars = self.limits.reached(self.scalars), "", self.scalars
         best = float(scalars["best_loss"])
-        if reason is None and living.why_stop(function):
+        if living.why_stop(function) and reason is None:  # asked in every iteration, as what is asked may count
             reason = StopReason.HELD_OUT
         if reason is StopReason.NO_PROGRESS and best < float(scalars["afresh_at"]) - self._noise(best):
             restart = f"{scalars['since_best']} iterations without a new lowest loss"

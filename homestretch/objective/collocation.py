@@ -76,6 +76,20 @@ class Collocation(Drawing):
         """At the end: back to the lowest held-out residual, if that may stop the fit; says whether parameters moved."""
         return self._watch is not None and self._watch.plan.patience is not None and self.restore_best()
 
+    def redraw(self, points: Points = None) -> None:
+        """Take the residuals at other points from now on, or of another equation; whoever minimises is told by ``version``.
+
+        Args:
+            points: The new points; without them every set that has a rule is drawn by it.
+
+        Raises:
+            ValueError: If the residual function was given no points, or there is no rule.
+            TypeError: If the new points are arrays of numpy's.
+        """
+        super().redraw(points)
+        if self._watch is not None:
+            self._watch.renew()
+
     def restore_best(self) -> bool:
         """Put the parameters where the held-out residual was lowest; says whether they moved."""
         if self._watch is None:

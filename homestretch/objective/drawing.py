@@ -62,15 +62,7 @@ class Drawing(ResidualProducts):
         """The weight of a term."""
 
     def redraw(self, points: Points = None) -> None:
-        """Take the residuals at other points from now on; whoever minimises is told by :attr:`version`.
-
-        Args:
-            points: The new points; without them every set that has a rule is drawn by it.
-
-        Raises:
-            ValueError: If the residual function was given no points, or there is no rule.
-            TypeError: If the new points are arrays of numpy's.
-        """
+        """Take the residuals at other points from now on, or draw those that have a rule."""
         if self.points is None:
             raise ValueError("points cannot be redrawn: the residual function was given none, so it holds them itself")
         if points is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from homestretch import arguments, vectors
 from homestretch.objective.batches import permutation
 from homestretch.objective.points import Points, cast, count_points, kinds_of, leaf, lengthened, over, recast
+from homestretch.objective.products.swapping import kept
 from homestretch.vectors import Vector
 
 _SHUFFLE = -3  # the number of the permutation that splits points, which no epoch has
@@ -26,8 +27,9 @@ class HeldOut:
         points: A fraction of the points of each set, taken out of the fit at the start, or points of their own, in the
             structure of the fitted ones.
         every: Iterations between two evaluations.
-        patience: Evaluations in a row without a new lowest value after which the fit stops and goes back to the parameters
-            of the lowest one; ``None`` to watch only.
+        patience: Evaluations in a row without a new lowest value after which the method stops and goes back to the parameters
+            of the lowest one; ``None`` to watch only. The first phase of a ``TwoPhase`` is watched only, so that what Adam did
+            not gain does not end the convex phase before it began.
 
     Raises:
         ValueError: If a number is out of range.
@@ -72,6 +74,8 @@ class HeldOutWatch:
         self.parameters: Vector | None = None
         self._measured = 0
         self._since = 0
+        self._asked = False  # whether somebody would have stopped since the latest evaluation
+        self._doubtful = False  # whether the lowest value may be that of another function
 
     @torch.no_grad()
     def measure(self, value: Callable[[], float], parameters: Sequence[Tensor]) -> float | None:
@@ -80,16 +84,19 @@ class HeldOutWatch:
         self._measured += 1
         if not due:
             return None
+        self._measure_lowest_anew(value, parameters)
         found = value()
         if found < self.best:
             self.best, self._since = found, 0
             self.parameters = vectors.clone(vectors.locals_of(parameters))
         else:
-            self._since += 1
+            self._since = self._since + 1 if self._asked else 0
+        self._asked = False
         return found
 
     def why_stop(self) -> str:
-        """Why the fit should end; empty while it should not."""
+        """Why the fit should end; empty while it should not. Only evaluations of a fit that asks count for the patience."""
+        self._asked = True
         if self.plan.patience is None or self._since < self.plan.patience:
             return ""
         return f"the held-out residual has not fallen below {self.best:.3g} in {self._since} evaluations"
@@ -103,9 +110,18 @@ class HeldOutWatch:
             vectors.copy_(local, self.parameters)
         return True
 
-    def restart(self) -> None:
-        """Forget the lowest value: the function whose residual it was is another one now."""
-        self.best, self.parameters, self._since = math.inf, None, 0
+    def renew(self) -> None:
+        """The function may be another one: the patience begins anew, and the residual is taken again where it was lowest."""
+        self._doubtful, self._since = True, 0
+
+    def _measure_lowest_anew(self, value: Callable[[], float], parameters: Sequence[Tensor]) -> None:
+        """Compare with the present function's value at the best parameters, not with that of the function which chose them."""
+        if self._doubtful and self.parameters is not None:
+            with kept(vectors.locals_of(parameters)) as (places, _):
+                vectors.copy_(places, self.parameters)
+                again = value()
+            self.best = again if math.isfinite(again) else math.inf
+        self._doubtful = False
 
     def promote(self, dtype: torch.dtype) -> None:
         """Bring points and parameters to another dtype."""
@@ -130,12 +146,14 @@ class HeldOutWatch:
             "parameters": self.parameters,
             "measured": self._measured,
             "since": self._since,
+            "doubtful": self._doubtful,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`'s result."""
         self.best, self.parameters = float(state["best"]), state["parameters"]
         self._measured, self._since = int(state["measured"]), int(state["since"])
+        self._doubtful = bool(state.get("doubtful", False))
 
 
 def _split(points: Points, fraction: float, seed: int) -> tuple[Points, Points]:
@@ -151,8 +169,8 @@ def _split(points: Points, fraction: float, seed: int) -> tuple[Points, Points]:
         )
     out = min(max(round(fraction * count), 1), count - 1)
     order = permutation(count, seed, _SHUFFLE)
-    held, kept = order[:out].sort().values, order[out:].sort().values
-    return _rows(points, kept), _rows(points, held)
+    held, left = order[:out].sort().values, order[out:].sort().values
+    return _rows(points, left), _rows(points, held)
 
 
 def _rows(points: Points, chosen: Tensor) -> Points:

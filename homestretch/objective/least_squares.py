@@ -160,7 +160,7 @@ class LeastSquares(Collocation):
         _check_weights(weights)
         self._weights.update(weights)
         if self._watch is not None:
-            self._watch.restart()
+            self._watch.renew()
         self.changed("other weights")
 
     def state_dict(self) -> dict[str, Any]:
