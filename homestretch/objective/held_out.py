@@ -12,7 +12,18 @@ from torch import Tensor
 
 from homestretch import arguments, vectors
 from homestretch.objective.batches import permutation
-from homestretch.objective.points import Points, cast, count_points, kinds_of, leaf, lengthened, over, recast
+from homestretch.objective.points import (
+    Points,
+    cast,
+    count_points,
+    kinds_of,
+    leaf,
+    lengthened,
+    over,
+    recast,
+    refuse_arrays,
+    zipped,
+)
 from homestretch.objective.products.swapping import kept
 from homestretch.vectors import Vector
 
@@ -25,7 +36,8 @@ class HeldOut:
 
     Attributes:
         points: A fraction of the points of each set, taken out of the fit at the start, or points of their own, in the
-            structure of the fitted ones.
+            structure of the fitted ones. Of a set with a single point, an initial value for instance, the fit and the watch
+            share that.
         every: Iterations between two evaluations.
         patience: Evaluations in a row without a new lowest value after which the method stops and goes back to the parameters
             of the lowest one; ``None`` to watch only. The first phase of a ``TwoPhase`` is watched only, so that what Adam did
@@ -69,6 +81,8 @@ class HeldOutWatch:
         self.fitted, self.points = points, plan.points
         if isinstance(plan.points, (int, float)):
             self.fitted, self.points = _split(points, float(plan.points), seed)
+        else:
+            _check_structure(points, plan.points)
         self._kinds = kinds_of(self.points)  # their dtypes while nothing is promoted
         self.best = math.inf
         self.parameters: Vector | None = None
@@ -159,7 +173,11 @@ class HeldOutWatch:
 def _split(points: Points, fraction: float, seed: int) -> tuple[Points, Points]:
     """Points to fit and points to hold out, in their old order; sets in a dictionary are split one by one."""
     if isinstance(points, dict):
-        parts = {name: _split(part, fraction, seed) for name, part in points.items()}
+        parts = {name: (p, p) if count_points(p) == 1 else _split(p, fraction, seed) for name, p in points.items()}
+        if all(part[0] is part[1] for part in parts.values()):
+            raise ValueError(
+                "held_out as a fraction needs a set of two points or more: give held-out points of your own instead"
+            )
         return {name: part[0] for name, part in parts.items()}, {name: part[1] for name, part in parts.items()}
     count = count_points(points) or 0
     if count < 2:
@@ -171,6 +189,25 @@ def _split(points: Points, fraction: float, seed: int) -> tuple[Points, Points]:
     order = permutation(count, seed, _SHUFFLE)
     held, left = order[:out].sort().values, order[out:].sort().values
     return _rows(points, left), _rows(points, held)
+
+
+def _check_structure(fitted: Points, points: Points) -> None:
+    """Refuse held-out points that the residual function could not take.
+
+    Raises:
+        TypeError: If they are arrays of numpy's.
+        ValueError: If their structure is another one than that of the fitted ones.
+    """
+    refuse_arrays(points)
+    if kinds_of(fitted) is None or kinds_of(points) is None:
+        return  # the user's own kind of points
+    try:
+        zipped(fitted, points, lambda _, held: held)
+    except ValueError as error:
+        ours, theirs = (f"sets {', '.join(p)}" if isinstance(p, dict) else type(p).__name__ for p in (fitted, points))
+        raise ValueError(
+            f"held_out: points of their own must come in the structure of the fitted ones ({ours}), got {theirs}"
+        ) from error
 
 
 def _rows(points: Points, chosen: Tensor) -> Points:

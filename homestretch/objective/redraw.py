@@ -42,17 +42,20 @@ class Box:
     """A product of intervals.
 
     Attributes:
-        low: Lower ends.
+        low: Lower ends: numbers, or an array or a tensor of one dimension.
         high: Upper ends.
 
     Raises:
-        ValueError: If the ends do not make intervals.
+        TypeError: If the ends are no numbers, one for each interval.
+        ValueError: If they do not make intervals.
     """
 
     low: Sequence[float]
     high: Sequence[float]
 
     def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            object.__setattr__(self, name, _ends(name, getattr(self, name)))
         if len(self.low) != len(self.high) or not self.low or not all(a < b for a, b in zip(self.low, self.high, strict=True)):
             raise ValueError(f"low and high must be the ends of the same number of intervals, got {self.low} and {self.high}")
 
@@ -60,6 +63,15 @@ class Box:
         """``count`` points, shape (count, n), float64."""
         low, high = (torch.tensor(list(ends), dtype=torch.float64) for ends in (self.low, self.high))
         return low + (high - low) * torch.rand(count, len(low), generator=generator, dtype=torch.float64)
+
+
+def _ends(name: str, values: Any) -> tuple[float, ...]:
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} must hold one number for each interval, got {values!r}: Box([0.0], [1.0]) is one interval"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -37,6 +38,18 @@ def test_a_fraction_is_taken_out_of_every_set_and_rows_stay_together():
     assert len(watch.points["b"]) == 1
     assert torch.equal(HeldOutWatch(HeldOut(0.2), points, seed=0).points["a"][0], out[0])
     assert not torch.equal(HeldOutWatch(HeldOut(0.2), points, seed=2).points["a"][0], out[0])
+
+
+def test_a_single_point_is_fitted_and_watched():
+    points = {"equation": torch.arange(10.0).unsqueeze(1), "start": (torch.zeros(1, 1), torch.ones(1, 1))}
+    watch = HeldOutWatch(HeldOut(0.2), points, seed=0)
+    assert len(watch.points["equation"]) == 2
+    assert watch.points["start"] is watch.fitted["start"] is points["start"]
+
+
+def test_arrays_of_held_out_points_are_refused_with_what_makes_tensors_of_them():
+    with pytest.raises(TypeError, match=r"torch\.as_tensor"):
+        HeldOutWatch(HeldOut(np.zeros((3, 1))), torch.zeros(3, 1), 0)
 
 
 @pytest.mark.parametrize("needs", [True, False])
@@ -203,6 +216,12 @@ def test_what_the_first_phase_did_not_gain_does_not_end_the_convex_phase():
         (lambda: noisy_fit(None)[1].restore_best(), "held_out="),
         (lambda: HeldOutWatch(HeldOut(0.5), None, 0), "needs points"),
         (lambda: HeldOutWatch(HeldOut(0.5), torch.zeros(1, 2), 0), "two points"),
+        (lambda: HeldOutWatch(HeldOut(0.5), {"a": torch.zeros(1, 2)}, 0), "a set of two points"),
+        (
+            lambda: HeldOutWatch(HeldOut({"a": torch.zeros(1)}), {"a": torch.zeros(3), "b": torch.zeros(3)}, 0),
+            "sets a, b.*got sets a",
+        ),
+        (lambda: HeldOutWatch(HeldOut(torch.zeros(1)), (torch.zeros(3), torch.zeros(3)), 0), "fitted ones .tuple.*got Tensor"),
         (lambda: HeldOutWatch(HeldOut(0.5), (torch.zeros(3), torch.zeros(4)), 0), "first dimension"),
     ],
 )

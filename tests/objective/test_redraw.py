@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,6 +32,19 @@ def test_a_box_is_filled_evenly_and_nothing_falls_outside():
 @pytest.mark.parametrize(("low", "high"), [([0.0], [1.0, 2.0]), ([], []), ([1.0], [1.0])])
 def test_a_box_needs_intervals(low, high):
     with pytest.raises(ValueError, match="intervals"):
+        Box(low, high)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, tuple])
+def test_the_ends_of_a_box_may_be_arrays(kind):
+    box = Box(kind([0.0, -1.0]), kind([1.0, 1.0]))
+    assert box == SQUARE
+    assert torch.equal(box(5, draw_generator(0, 1, 0)), SQUARE(5, draw_generator(0, 1, 0)))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), ([[0.0, 0.0]], [[1.0, 1.0]]), ([None], [1.0])])
+def test_ends_that_are_no_numbers_for_each_interval_are_refused(low, high):
+    with pytest.raises(TypeError, match="low must hold one number for each interval"):
         Box(low, high)
 
 
