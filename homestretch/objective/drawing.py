@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from homestretch.objective.points import Points, cast, count_points, kinds_of, lengthened, recast, refuse_arrays
 from homestretch.objective.products.residuals import ResidualProducts
+from homestretch.objective.products.stacking import places
 from homestretch.objective.redraw import Redraw, draw_generator
 
 _ALL = ""  # the name of the only set of points where these are no dictionary
@@ -104,10 +105,14 @@ class Drawing(ResidualProducts):
     def _sizes(self, name: str, pool: Points) -> Tensor:
         """The residual's size at each point of a pool, over all terms that are taken there."""
         count = count_points(pool) or 0
-        terms = self.forward({**self.points, name: pool} if name else pool)
-        chosen = {name: terms[name]} if name in terms else terms
-        if not all(r.ndim and len(r) == count for r in chosen.values()):
-            raise ValueError("points cannot be drawn by residual: the first dimension of the residuals must count their points")
+        points = {**self.points, name: pool} if name else pool
+        terms = self.forward(points)
+        chosen = {key: terms[key] for key, place in places(terms, points).items() if place == name} if name else terms
+        if not chosen or not all(r.ndim and len(r) == count for r in chosen.values()):
+            raise ValueError(
+                f"points{f' of {name!r}' if name else ''} cannot be drawn by residual: the first dimension of the residuals "
+                "taken there must count their points; a term is taken at the set of its name, or the only other of its length"
+            )
         # All terms were evaluated, those that are not taken at the pool too.
         self.meter.count_forward(sum(r.numel() for r in terms.values()) / max(self.samples, 1))
         squares = [self.weight(key) * r.reshape(count, -1).square().sum(1) for key, r in chosen.items()]

@@ -46,8 +46,9 @@ class LeastSquares(Collocation):
             ``residuals()``, closing over the model. Any shapes; with points the first dimension should count them.
         model: The module whose trainable parameters are optimised, or, without points, these parameters as a list.
         points: Where the residuals are taken: a tensor, or tuples, lists and dictionaries of tensors. A dictionary with
-            the terms' names as keys gives each term its own points. Jacobians are then made point by point, at about the
-            cost of a gradient, if the i-th entries of a term depend on its i-th point alone, which is checked.
+            the terms' names as keys gives each term its own points; the terms of a system may share a set of another name
+            and of their length. Jacobians are then made point by point, at about the cost of a gradient, if the i-th entries
+            of a term depend on its i-th point alone, which is checked.
         weights: Weight of each term, positive; 1 where none is given.
         reduction: ``"mean"`` or ``"sum"``, within each term.
         factor: A factor c before everything.

@@ -181,14 +181,17 @@ class ResidualProducts(Stacking, Ways):
         scales = {name: self.scale(name, r) for name, r in terms.items()}
         self.meter.count_forward()
         price = FORWARD
-        for group in self.groups(terms):
+        groups = self.groups(terms)
+        for group in groups:
             if not group.count:
                 raise ValueError(f"the first dimension of the terms {', '.join(group.names)} does not count their points")
             width = group.size // group.count
             members = [terms[name].reshape(group.count, -1) * scales[name] for name in group.names]
             rho, start = torch.cat(members, 1).reshape(-1), 0
-            points = self.points[group.names[0]] if group.own else self.points
-            single = functools.partial(self._single, group, scales)
+            points = self.points[group.place] if group.place else self.points
+            # Of the other sets a point each is enough.
+            others = {g.place: over(self.points[g.place], lambda t: t[:1]) for g in groups if g.place not in ("", group.place)}
+            single = functools.partial(self._single, group, scales, others)
             for rows in by_points(single, self.parameters, points, self._rows, width):
                 yield rho[start : start + len(rows)], rows
                 start += len(rows)
@@ -197,13 +200,12 @@ class ResidualProducts(Stacking, Ways):
             price += share * GRADIENT
         self._point_price = price
 
-    def _single(self, group: Group, scales: Mapping[str, float], values: Sequence[Tensor], point: Any) -> Tensor:
+    def _single(
+        self, group: Group, scales: Mapping[str, float], others: Mapping[str, Any], values: Sequence[Tensor], point: Any
+    ) -> Tensor:
         """The scaled residuals of a group at one point, as a function of the parameters' values."""
         assert self.model is not None
-        where = point
-        if group.own:
-            others = {name: over(self.points[name], lambda t: t[:1]) for name in scales}
-            where = {**self.points, **others, group.names[0]: point}
+        where = {**self.points, **others, group.place: point} if group.place else point
         with swapped(self.model, self.parameters, values):
             terms = self.evaluate(where)
         return torch.cat([terms[name].reshape(-1) * scales[name] for name in group.names])
