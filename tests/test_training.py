@@ -406,6 +406,7 @@ def test_a_model_of_several_dtypes_is_validated():
     ("options", "error", "message"),
     [
         ({"metrics": {"a": mse_loss}}, ValueError, "metrics are evaluated on validation data"),
+        ({"second": LevenbergMarquardt}, UnsupportedError, r"LeastSquares\(lambda model, p: model\(p\[0\]\) - p\[1\]"),
         ({"first": Adam([nn.Parameter(torch.ones(1))])}, TypeError, "first must be a function that makes an optimizer"),
         ({"callbacks": print}, TypeError, "callbacks must be a list of functions, got builtin_function_or_method"),
         ({"callbacks": [3]}, TypeError, "callbacks must hold functions alone, got 3"),

@@ -23,6 +23,7 @@ from homestretch.cost import CostMeter
 from homestretch.errors import NondeterministicLossError, UnsupportedError
 from homestretch.objective.base import describe, trainable
 from homestretch.objective.collocation import Collocation
+from homestretch.objective.determinism import layer_at_fault
 from homestretch.objective.held_out import HeldOut
 from homestretch.objective.points import Points
 from homestretch.objective.redraw import Redraw
@@ -211,9 +212,11 @@ class LeastSquares(Collocation):
         """
         first, second = self.loss(), self.loss()
         if first != second and not (math.isnan(first) and math.isnan(second)):
+            fault = f" At fault: {layer_at_fault(self.model, self.loss)}." if self.model is not None else ""
             raise NondeterministicLossError(
                 f"two evaluations of the residuals gave the losses {first!r} and {second!r}. The convex phase needs a fixed "
-                "function: draw random points outside the residual function and hand them over by `redraw`"
+                f"function.{fault} Draw random points outside the residual function and hand them over by `redraw`, and switch "
+                "dropout layers off by `model.eval()`"
             )
 
     def evaluate(self, points: Points) -> dict[str, Tensor]:

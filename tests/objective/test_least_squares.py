@@ -208,7 +208,7 @@ def test_epoch_is_one_closure_and_determinism_is_checked():
     assert list(f.minibatches(3)) == [f]
     f.check_deterministic()
     noisy = LeastSquares(lambda model, x: model(x) + torch.randn(1), network(), torch.rand(3, 2, dtype=torch.float64))
-    with pytest.raises(NondeterministicLossError, match="redraw"):
+    with pytest.raises(NondeterministicLossError, match=r"At fault: none of the model's layers.*redraw"):
         noisy.check_deterministic()
 
 
@@ -311,3 +311,10 @@ def test_a_seed_is_a_whole_number_of_any_kind():
     assert torch.equal(draws[0].points, draws[1].points)
     with pytest.raises(TypeError, match="seed must be a whole number"):
         LeastSquares(lambda m, x: m(x), network(), x, seed=3.5)
+
+
+def test_dropout_is_named_where_it_makes_residuals_random():
+    model = nn.Sequential(nn.Linear(2, 50), nn.Dropout(0.5), nn.Linear(50, 1)).double()
+    f = LeastSquares(lambda model, x: model(x), model, points()["equation"])
+    with pytest.raises(NondeterministicLossError, match=r"At fault: 1 \(Dropout\).*model\.eval\(\)"):
+        f.check_deterministic()

@@ -22,6 +22,10 @@ from homestretch.vectors import Vector
 
 _FLOPS = 6.0  # of a gradient for each residual and parameter: two forward, four backward, as a dense layer has it
 _BATCH = 64  # backward passes that go side by side
+_INPUT_DERIVATIVES = (
+    "It can where homestretch.objective.taylor or homestretch.objective.derivatives.forward gives derivatives in the points in "
+    "place of torch.autograd.grad"
+)
 _SAME = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
@@ -171,7 +175,8 @@ class ResidualProducts(Stacking, Ways):
                 found.addmv_(rows.T, weights[start : start + len(rows)])
                 start += len(rows)
         except (RuntimeError, NotImplementedError, ValueError, TypeError, IndexError, KeyError) as error:
-            return f"it cannot be made point by point: {str(error).strip() or type(error).__name__}"
+            reason = f"it cannot be made point by point: {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
+            return f"{reason}. {_INPUT_DERIVATIVES}" if "requires_grad_" in reason or self._needs_graph else reason
         if agree([found], [vectors.pack(pulled)], _SAME.get(rho.dtype, 1e-3)):
             return ""
         return "residuals depend on more than their own point"
