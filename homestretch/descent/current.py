@@ -61,8 +61,9 @@ class CurrentPoint(TorchContract):
         gradient_norm = vectors.norm(self._gradient(), self._groups)
         if not (math.isfinite(float(loss)) and math.isfinite(gradient_norm)):
             raise NonFiniteError(
-                f"the convex phase cannot go on from here ({why}): loss {float(loss)}, gradient norm {gradient_norm}. Go back "
-                "to a point with a finite loss, lower the learning rate of the first phase, or clip its gradients"
+                f"the convex phase cannot go on from here ({why}): loss {float(loss)}{living.not_finite(function)}, gradient "
+                f"norm {gradient_norm}. Go back to a point with a finite loss, lower the learning rate of the first phase, or "
+                "clip its gradients"
             )
         self.scalars.update(best_loss=float(loss), since_best=0, afresh_at=math.inf)
         self.scalars.setdefault("first_gradient_norm", gradient_norm)

@@ -73,7 +73,8 @@ def _leaves(values: Iterable[Tensor]) -> list[Tensor]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        found += [node.variable] if hasattr(node, "variable") else []
+        leaf = getattr(node, "variable", None)
+        found += [leaf] if isinstance(leaf, Tensor) else []
         left += [before for before, _ in node.next_functions]
     return found
 
