@@ -173,7 +173,12 @@ class Drawing(ResidualProducts):
 
 
 def _rules(redraw: Redraw | Mapping[str, Redraw] | None, points: Points) -> dict[str, Redraw]:
-    """The rules by the names of their points."""
+    """The rules by the names of their points.
+
+    Raises:
+        TypeError: If they are none.
+        ValueError: If they do not go with the points.
+    """
     if redraw is None:
         return {}
     if points is None:
@@ -182,6 +187,10 @@ def _rules(redraw: Redraw | Mapping[str, Redraw] | None, points: Points) -> dict
         if isinstance(points, dict):
             raise ValueError(f"points are sets by name: give redraw as a dictionary too, with keys among {', '.join(points)}")
         return {_ALL: redraw}
+    if not isinstance(redraw, Mapping) or not all(isinstance(rule, Redraw) for rule in redraw.values()):
+        raise TypeError(
+            f"redraw must be a rule such as UniformRedraw(domain, every=100), or rules by the names of sets, got {redraw!r}"
+        )
     unknown = sorted(redraw.keys() - points.keys()) if isinstance(points, dict) else sorted(redraw)
     if unknown:
         raise ValueError(f"redraw names points that there are none of: {', '.join(unknown)}")

@@ -195,12 +195,17 @@ def _check_structure(fitted: Points, points: Points) -> None:
     """Refuse held-out points that the residual function could not take.
 
     Raises:
-        TypeError: If they are arrays of numpy's.
+        TypeError: If they are arrays of numpy's, or no points at all.
         ValueError: If their structure is another one than that of the fitted ones.
     """
     refuse_arrays(points)
-    if kinds_of(fitted) is None or kinds_of(points) is None:
+    if kinds_of(fitted) is None:
         return  # the user's own kind of points
+    if kinds_of(points) is None:
+        raise TypeError(
+            "held_out must be one fraction for all sets, points in the structure of the fitted ones, or a HeldOut of either, "
+            f"got {points!r}"
+        )
     try:
         zipped(fitted, points, lambda _, held: held)
     except ValueError as error:

@@ -100,6 +100,8 @@ class LeastSquares(Collocation):
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
         arguments.positive("jacobian_memory", jacobian_memory)
+        if not callable(residuals):
+            raise TypeError(f"residuals must be a function of model and points, or of nothing, got {type(residuals).__name__}")
         module = model if isinstance(model, nn.Module) else None
         if module is None and points is not None:
             raise TypeError(

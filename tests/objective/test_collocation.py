@@ -165,6 +165,13 @@ def test_wrong_arguments_are_refused(options, match):
         LeastSquares(**{"residuals": pinn, "model": net, "points": known, **options})
 
 
+@pytest.mark.parametrize("redraw", [10, UniformRedraw, SQUARE, {"equation": SQUARE}])
+def test_what_is_no_rule_is_refused_at_the_door(redraw):
+    points = {"equation": torch.zeros(3, 2), "border": torch.zeros(3, 2)}
+    with pytest.raises(TypeError, match=r"redraw must be a rule such as UniformRedraw\(domain, every=100\)"):
+        LeastSquares(pinn, nn.Linear(2, 1), points, redraw=redraw)
+
+
 def test_a_redraw_without_a_rule_and_a_foreign_state_are_refused():
     net, f = problem()
     plain = LeastSquares(pinn, net, f.points)

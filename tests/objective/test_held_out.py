@@ -47,6 +47,12 @@ def test_a_single_point_is_fitted_and_watched():
     assert watch.points["start"] is watch.fitted["start"] is points["start"]
 
 
+@pytest.mark.parametrize("points", [{"a": 0.2}, "0.2", None, [0.2]])
+def test_what_is_neither_a_fraction_nor_points_is_refused(points):
+    with pytest.raises(TypeError, match="held_out must be one fraction for all sets, points"):
+        HeldOutWatch(HeldOut(points), {"a": torch.zeros(5, 1)}, 0)
+
+
 def test_arrays_of_held_out_points_are_refused_with_what_makes_tensors_of_them():
     with pytest.raises(TypeError, match=r"torch\.as_tensor"):
         HeldOutWatch(HeldOut(np.zeros((3, 1))), torch.zeros(3, 1), 0)

@@ -238,6 +238,8 @@ def test_points_need_a_module(parameters):
 def test_says_what_is_wrong_with_the_residual_function():
     with pytest.raises(ValueError, match="edge"):
         LeastSquares(pinn, network(), points(), weights={"edge": 1.0}).loss()
+    with pytest.raises(TypeError, match="residuals must be a function of model and points, or of nothing, got float"):
+        LeastSquares(3.0, network(), points())
     with pytest.raises(TypeError, match="NoneType"):
         LeastSquares(lambda model, x: None, network(), points()).loss()
     with pytest.raises(ValueError, match="empty"):
