@@ -99,8 +99,8 @@ def fit(
         CheckpointError: If ``resume`` finds no checkpoint, a damaged one or that of a run with other arguments; or ``out``
             holds one without it.
     """
-    epochs, budget = _ends(epochs, budget)
     arguments.options("fit()", options, _PASSED_ON)
+    epochs, budget = _ends(epochs, budget)
     callbacks = arguments.functions("callbacks", callbacks)
     save_every, seed = arguments.at_least("save_every", save_every, 0.0), arguments.integer("seed", seed)
     _check_metrics(metrics)

@@ -627,3 +627,5 @@ def test_a_regression_whose_norm_only_falls_is_brought_to_its_minimum(budget, ba
 def test_an_argument_of_no_known_name_is_refused_by_fit(name, hint):
     with pytest.raises(TypeError, match=rf"fit\(\) takes no argument '{name}': .*{re.escape(hint)}"):
         fit(network(), mse_loss, data(), epochs=2, **{name: 1})
+    with pytest.raises(TypeError, match=rf"fit\(\) takes no argument '{name}'"):
+        fit(network(), mse_loss, data(), **{name: 1})  # what it would take in the place of epochs is not known yet

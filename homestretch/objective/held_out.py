@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,7 @@ class HeldOut:
         arguments.count("every", self.every)
         if self.patience is not None:
             arguments.count("patience", self.patience)
-        if isinstance(self.points, (int, float)) and not 0.0 < self.points < 1.0:
+        if isinstance(self.points, numbers.Real) and not 0.0 < float(self.points) < 1.0:
             raise ValueError(f"held-out points must be a fraction between 0 and 1 or points, got {self.points}")
 
 
@@ -79,7 +80,7 @@ class HeldOutWatch:
             raise ValueError("held_out needs points: hand them to LeastSquares, outside the residual function")
         self.plan = plan
         self.fitted, self.points = points, plan.points
-        if isinstance(plan.points, (int, float)):
+        if isinstance(plan.points, numbers.Real):
             self.fitted, self.points = _split(points, float(plan.points), seed)
         else:
             _check_structure(points, plan.points)

@@ -36,7 +36,7 @@ def test_a_fraction_is_taken_out_of_every_set_and_rows_stay_together():
     assert torch.equal(kept[1], 2.0 * kept[0])
     assert torch.equal(torch.cat([kept[0], out[0]]).sort(0).values, x)
     assert len(watch.points["b"]) == 1
-    assert torch.equal(HeldOutWatch(HeldOut(0.2), points, seed=0).points["a"][0], out[0])
+    assert torch.equal(HeldOutWatch(HeldOut(np.float32(0.2)), points, seed=0).points["a"][0], out[0])
     assert not torch.equal(HeldOutWatch(HeldOut(0.2), points, seed=2).points["a"][0], out[0])
 
 
