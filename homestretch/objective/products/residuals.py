@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from homestretch import vectors
 from homestretch.cost import FORWARD, GRADIENT, CostMeter
@@ -211,7 +212,8 @@ class ResidualProducts(Stacking, Ways):
         """The scaled residuals of a group at one point, as a function of the parameters' values."""
         assert self.model is not None
         where = {**self.points, **others, group.place: point} if group.place else point
-        with swapped(self.model, self.parameters, values):
+        # The fused attention kernels have no rule for a batch of points: they would be called point by point, with a warning.
+        with swapped(self.model, self.parameters, values), sdpa_kernel(SDPBackend.MATH):
             terms = self.evaluate(where)
         return torch.cat([terms[name].reshape(-1) * scales[name] for name in group.names])
 
