@@ -22,7 +22,7 @@ def number(name: str, value: Any) -> float:
     try:
         if isinstance(value, (str, bytes)):  # which float would parse
             raise TypeError("text")
-        return float(value)
+        return float(value.detach() if hasattr(value, "detach") else value)  # torch warns of a number with a graph
     except (TypeError, ValueError, RuntimeError) as error:
         kind = type(value).__name__
         shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""

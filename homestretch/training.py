@@ -99,8 +99,8 @@ def fit(
         CheckpointError: If ``resume`` finds no checkpoint, a damaged one or that of a run with other arguments; or ``out``
             holds one without it.
     """
-    epochs, budget = _ends(epochs, budget)
     arguments.options("fit()", options, _PASSED_ON)
+    epochs, budget = _ends(epochs, budget)
     callbacks = arguments.functions("callbacks", callbacks)
     save_every, seed = arguments.at_least("save_every", save_every, 0.0), arguments.integer("seed", seed)
     _check_metrics(metrics)
@@ -248,6 +248,11 @@ def _on_validation(
     objective: AnyObjective, data: Any, metrics: Mapping[str, Metric] | None
 ) -> Callable[[], dict[str, float]] | None:
     """What is measured after each epoch; in mode ``"train"`` the statistics that eval mode takes lag behind the parameters."""
+    if metrics and isinstance(objective, LeastSquares):
+        raise ValueError(
+            "metrics are evaluated on validation data, which a LeastSquares has none of: watch the residual by its held_out, "
+            "measure in callbacks, or make a TwoPhase with metrics=function, which records what that returns by name"
+        )
     if data is None and metrics:
         raise ValueError("metrics are evaluated on validation data, and there are none: give validation=(inputs, targets)")
     if data is None or not isinstance(objective, Objective):

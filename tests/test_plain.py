@@ -15,7 +15,8 @@ def test_pythons_numbers_are_left_alone(value):
 
 
 @pytest.mark.parametrize(
-    "value", [np.float32(0.5), np.float64(0.5), np.array(0.5), torch.tensor(0.5), torch.tensor([0.5], dtype=torch.float64)]
+    "value",
+    [np.float32(0.5), np.float64(0.5), np.array(0.5), torch.tensor(0.5, requires_grad=True), torch.tensor([0.5]).double()],
 )
 def test_numbers_of_others_become_pythons(value):
     assert numbers("metrics", {"a": value, "b": 1}) == {"a": 0.5, "b": 1}

@@ -406,6 +406,7 @@ def test_a_model_of_several_dtypes_is_validated():
     ("options", "error", "message"),
     [
         ({"metrics": {"a": mse_loss}}, ValueError, "metrics are evaluated on validation data"),
+        ({"second": LevenbergMarquardt}, UnsupportedError, r"LeastSquares\(lambda model, p: model\(p\[0\]\) - p\[1\]"),
         ({"first": Adam([nn.Parameter(torch.ones(1))])}, TypeError, "first must be a function that makes an optimizer"),
         ({"callbacks": print}, TypeError, "callbacks must be a list of functions, got builtin_function_or_method"),
         ({"callbacks": [3]}, TypeError, "callbacks must hold functions alone, got 3"),
@@ -626,3 +627,5 @@ def test_a_regression_whose_norm_only_falls_is_brought_to_its_minimum(budget, ba
 def test_an_argument_of_no_known_name_is_refused_by_fit(name, hint):
     with pytest.raises(TypeError, match=rf"fit\(\) takes no argument '{name}': .*{re.escape(hint)}"):
         fit(network(), mse_loss, data(), epochs=2, **{name: 1})
+    with pytest.raises(TypeError, match=rf"fit\(\) takes no argument '{name}'"):
+        fit(network(), mse_loss, data(), **{name: 1})  # what it would take in the place of epochs is not known yet

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+
 from homestretch import vectors
 from homestretch.descent.contract import TorchContract
 from homestretch.descent.limits import Limits, Purse, refuse_negative
@@ -59,8 +61,9 @@ class CurrentPoint(TorchContract):
         gradient_norm = vectors.norm(self._gradient(), self._groups)
         if not (math.isfinite(float(loss)) and math.isfinite(gradient_norm)):
             raise NonFiniteError(
-                f"the convex phase cannot go on from here ({why}): loss {float(loss)}, gradient norm {gradient_norm}. Go back "
-                "to a point with a finite loss, lower the learning rate of the first phase, or clip its gradients"
+                f"the convex phase cannot go on from here ({why}): loss {float(loss)}{living.not_finite(function)}, gradient "
+                f"norm {gradient_norm}. Go back to a point with a finite loss, lower the learning rate of the first phase, or "
+                "clip its gradients"
             )
         self.scalars.update(best_loss=float(loss), since_best=0, afresh_at=math.inf)
         self.scalars.setdefault("first_gradient_norm", gradient_norm)
@@ -85,6 +88,7 @@ class CurrentPoint(TorchContract):
     def _remember(self, function: Function, loss: float, gradient_norm: float) -> None:
         self.scalars.update(loss=loss, gradient_norm=gradient_norm, function_version=function.version)
         self._watch.note(self.memory.parameters)
+        self._functions.another = False
 
     def _noise(self, loss: float) -> float:
         return float(self.scalars["rounding"] if self._rounding is None else self._rounding) * abs(loss)
@@ -129,7 +133,17 @@ class CurrentPoint(TorchContract):
         for p, g in zip(self.memory.parameters, gradient, strict=True):
             if p.grad is not g:  # let go of by zero_grad
                 p.grad = g
+        if self._functions.another and not self._agrees(function):
+            return "another objective was handed over"
         return ""
+
+    def _agrees(self, function: Function) -> bool:
+        """Whether an objective in another's place has the loss and gradient at hand: it is the same, made anew."""
+        loss, gradient = self.scalars["loss"], self._gradient()
+        agrees = float(function()) == loss and all(map(torch.equal, self._gradient(), gradient))
+        if agrees:
+            self._remember(function, loss, float(self.scalars["gradient_norm"]))
+        return agrees
 
     def _restore_gradient(self) -> bool:
         """After a reload: take the saved gradient if the parameters are those it was saved with."""
@@ -139,6 +153,7 @@ class CurrentPoint(TorchContract):
         for p, g in zip(self.memory.parameters, saved, strict=True):
             p.grad = g.clone()
         self._watch.note(self.memory.parameters)
+        self._functions.another = False  # a state knows no objective, only its version
         return True
 
     # --- stopping ---
@@ -165,7 +180,7 @@ class CurrentPoint(TorchContract):
         """
         reason, restart, scalars = self.limits.reached(self.scalars), "", self.scalars
         best = float(scalars["best_loss"])
-        if reason is None and living.why_stop(function):
+        if living.why_stop(function) and reason is None:  # asked in every iteration, as what is asked may count
             reason = StopReason.HELD_OUT
         if reason is StopReason.NO_PROGRESS and best < float(scalars["afresh_at"]) - self._noise(best):
             restart = f"{scalars['since_best']} iterations without a new lowest loss"

@@ -10,6 +10,8 @@ from torch import Tensor
 from homestretch import vectors
 from homestretch.objective.base import Function, HessianProducts
 from homestretch.objective.closure import ClosureFunction
+from homestretch.objective.dataset import Objective
+from homestretch.objective.least_squares import LeastSquares
 from homestretch.objective.living import Wrapped
 
 
@@ -18,6 +20,12 @@ class Functions:
 
     Args:
         maximize: Whether to turn them around.
+
+    Attributes:
+        known: The function of the latest call, if it was more than a closure.
+        cheap_loss: Whether its loss alone costs less than with the gradient.
+        another: Whether an objective has come in the place of another one since this was last made false; closures are often
+            made anew for every step and say nothing.
     """
 
     def __init__(self, *, maximize: bool) -> None:
@@ -25,16 +33,18 @@ class Functions:
         self._closure: ClosureFunction | None = None
         self.known: Function | None = None  # telling what a closure is takes longer than it should in every iteration
         self.cheap_loss = False
+        self.another = False
+        self._objective: Objective | LeastSquares | None = None
 
     def of(self, closure: Callable[[], Any], parameters: list[Tensor]) -> Function:
         """The closure as a function with a meter; ours are used as they are.
-
-        Sets :attr:`cheap_loss`, which says whether its loss alone costs less than with the gradient.
 
         Raises:
             TypeError: If it cannot be called.
         """
         if closure is self.known or isinstance(closure, Function):
+            if closure is not self.known:
+                self._note(closure)
             self.known = closure
             # A closure inside another function still has no forward pass of its own.
             self.cheap_loss = bool(getattr(closure, "cheap_loss", True))
@@ -52,6 +62,14 @@ class Functions:
             return function
         turned = NegatedWithProducts if isinstance(function, HessianProducts) else Negated
         return cast(Function, turned(function, parameters))
+
+    def _note(self, function: Any) -> None:
+        """Notice another objective, whatever it is wrapped in."""
+        while isinstance(function, Wrapped):
+            function = function.function
+        if isinstance(function, (Objective, LeastSquares)):
+            self.another |= self._objective is not None and function is not self._objective
+            self._objective = function
 
 
 class Negated(Wrapped):

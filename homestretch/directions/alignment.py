@@ -55,8 +55,9 @@ def residuals_of(function: Function, method: str) -> Residuals:
         )
     if not isinstance(function, Residuals):
         raise UnsupportedError(
-            f"{method} needs residuals and their Jacobian, which {describe(function)} does not offer: hand a LeastSquares to "
-            "step(), or use GaussNewtonCG or LBFGS"
+            f"{method} needs residuals and their Jacobian, which {describe(function)} does not offer: hand a LeastSquares "
+            "over, for pairs LeastSquares(lambda model, p: model(p[0]) - p[1], model, (inputs, targets)), or use GaussNewtonCG "
+            "or LBFGS"
         )
     return function
 

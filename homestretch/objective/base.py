@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from homestretch.cost import CostMeter
 
@@ -84,6 +84,26 @@ class Residuals(Protocol):
     def jacobian_chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Pieces of the residuals, shape (n,), with their rows of the Jacobian, shape (n, P), packed in order."""
         ...
+
+
+def trainable(model: nn.Module | Sequence[Tensor]) -> list[Tensor]:
+    """The trainable parameters of a module, or of a list of parameters.
+
+    Raises:
+        TypeError: If it is neither.
+        ValueError: If there are none.
+    """
+    remedy = "model must be a module, or a list of the parameters themselves"
+    if isinstance(model, Tensor):
+        raise TypeError(f"{remedy}, got a tensor: give [tensor]")
+    held = list(model.parameters() if isinstance(model, nn.Module) else model)
+    for p in held:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"{remedy}, got a {type(model).__name__} of {type(p).__name__}: give [parameter, ...]")
+    parameters = [p for p in held if p.requires_grad]
+    if not parameters:
+        raise ValueError("model has no trainable parameters: set requires_grad on what is to be optimised")
+    return parameters
 
 
 def describe(value: Any) -> str:

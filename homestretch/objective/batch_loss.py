@@ -71,7 +71,7 @@ def one_number(loss: Any) -> Tensor:
     """What a loss function returned, as a 0-d tensor.
 
     Raises:
-        TypeError: If it is no tensor.
+        TypeError: If it is no tensor, or a complex one.
         ValueError: If it is more than one number.
     """
     if not isinstance(loss, Tensor):
@@ -79,6 +79,8 @@ def one_number(loss: Any) -> Tensor:
             f"loss must return the mean over the batch as a 0-d tensor, got {_kind(loss)}: return the tensor that is to be "
             "minimised, alone and without float() or .item()"
         )
+    if loss.is_complex():
+        raise TypeError(f"loss must return a real number, got {loss.dtype}: the mean of |z|^2 is z.abs().square().mean()")
     if loss.numel() != 1:
         raise ValueError(
             f"loss must return the mean over the batch as one number, got shape {tuple(loss.shape)}: use reduction='mean'"

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from homestretch import vectors
 from homestretch.objective.drawing import Drawing
-from homestretch.objective.guards import explain_floor, warn_of_overfit, widened
+from homestretch.objective.guards import explain_floor, warn_of_broadcast, warn_of_overfit, warn_of_strangers, widened
 from homestretch.objective.held_out import HeldOut, HeldOutWatch
 from homestretch.objective.living import Recent
 from homestretch.objective.points import Points
@@ -46,7 +47,7 @@ class Collocation(Drawing):
         super().__init__(parameters, model, points, redraw=redraw, seed=seed, jacobian_memory=jacobian_memory, flops=flops)
         self._seen = Recent()
         self._latest: tuple[int, dict[str, float]] = (-1, {})
-        self._weighed = False  # parameters against residuals
+        self._weighed = False  # whether the first residuals were looked at
 
     @abstractmethod
     def loss_at(self, points: Points) -> float:
@@ -75,6 +76,20 @@ class Collocation(Drawing):
     def finish(self) -> bool:
         """At the end: back to the lowest held-out residual, if that may stop the fit; says whether parameters moved."""
         return self._watch is not None and self._watch.plan.patience is not None and self.restore_best()
+
+    def redraw(self, points: Points = None) -> None:
+        """Take the residuals at other points from now on, or of another equation; whoever minimises is told by ``version``.
+
+        Args:
+            points: The new points; without them every set that has a rule is drawn by it.
+
+        Raises:
+            ValueError: If the residual function was given no points, or there is no rule.
+            TypeError: If the new points are arrays of numpy's.
+        """
+        super().redraw(points)
+        if self._watch is not None:
+            self._watch.renew()
 
     def restore_best(self) -> bool:
         """Put the parameters where the held-out residual was lowest; says whether they moved."""
@@ -139,12 +154,17 @@ class Collocation(Drawing):
         if self._watch is not None:
             self._watch.shorten(self.parameters)
 
-    def weigh(self) -> None:
-        """Once: warn if there are more parameters than residuals, and nothing else looks between the points."""
-        if not self._weighed:
-            self._weighed = True
-            if self.points is not None and self._watch is None and not self._rules:
-                warn_of_overfit(self._size, self.samples, len(self.last_terms))
+    def weigh(self, terms: Mapping[str, Tensor]) -> None:
+        """Once, at the first residuals with their graph: warn of what is likely to be wrong with the fit."""
+        if self._weighed:
+            return
+        self._weighed = True
+        if self.model is not None and not vectors.shard_groups(self.parameters):  # gathered parameters are others than shards
+            warn_of_strangers(terms.values(), self.parameters, "the residual function")
+        if self._kinds is not None:
+            warn_of_broadcast(terms, self.points)
+        if self.points is not None and self._watch is None and not self._rules:
+            warn_of_overfit(self._size, self.samples, len(self.last_terms))
 
     # --- state ---
 

@@ -15,10 +15,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from homestretch import arguments, vectors
 from homestretch.cost import CostMeter
+from homestretch.objective.base import trainable
 from homestretch.objective.batch_loss import Loss, check_reduction, no_sync, pair, warn_of_parameters, weighted
 from homestretch.objective.batches import Batches, as_batches
 from homestretch.objective.determinism import refuse_random, refuse_random_data
+from homestretch.objective.guards import warn_of_strangers
 from homestretch.objective.minibatch import MiniBatch, share_of_a_step
 from homestretch.objective.modes import DROPOUTS, MODES, training_mode
 from homestretch.objective.products import DatasetProducts
@@ -92,17 +95,16 @@ class Objective(DatasetProducts):
         self.mode = mode
         self.dropout = dropout
         self.growth = growth
-        self.seed = seed
+        self.seed = arguments.integer("seed", seed)
         self.version = 0
         self.settled = 0  # how many of the versions are due to statistics estimated anew
         self.group = group
-        self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
-        if not self.parameters:
-            raise ValueError("model has no trainable parameters: set requires_grad on what is to be optimised")
+        self.parameters: list[Tensor] = trainable(model)
         warn_of_parameters(loss, model)
         with together("data: reading this rank's share", group, self._device):
             self.batches: Batches = as_batches(data, batch_size=batch_size, micro_batch=micro_batch, widen=mode != "train")
         self._step_share = 0.0  # unknown
+        self._looked = False  # whether the first loss was looked at
         self.make_products(self.parameters, model)
         self.sample_loss = loss
         self.compute = compute or pair
@@ -122,6 +124,7 @@ class Objective(DatasetProducts):
             for index, (batch, count) in enumerate(self.batches.full()):
                 share = count / self._total
                 loss = self._loss_of(batch, index)
+                self.look_for_strangers(loss)
                 (loss * share).backward()
                 total = total + weighted(loss, share)
         sum_gradients(self.parameters, self.group)
@@ -232,6 +235,15 @@ class Objective(DatasetProducts):
             for _ in range(2):
                 self.meter.count_forward(self.portion * share)
             refuse_random(self.model, lambda: float(self._forward_loss(batch, 0)), self.group, self._device)
+
+    def look_for_strangers(self, loss: Tensor) -> None:
+        """Once, at the first loss with its graph: warn of what it depends on and nothing trains, a loss module's own apart."""
+        if not self._looked:
+            self._looked = True
+            own = self.sample_loss.parameters() if isinstance(self.sample_loss, nn.Module) else ()
+            # Parameters that a wrapper has gathered are others than the shards.
+            if self.group is None and not vectors.shard_groups(self.parameters):
+                warn_of_strangers([loss], [*self.parameters, *own], "the loss")
 
     def _forward_loss(self, batch: Any, index: int) -> Tensor:
         """The loss of a micro-batch by a forward pass."""

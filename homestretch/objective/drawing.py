@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from homestretch.objective.points import Points, cast, count_points, kinds_of, lengthened, recast, refuse_arrays
 from homestretch.objective.products.residuals import ResidualProducts
+from homestretch.objective.products.stacking import places
 from homestretch.objective.redraw import Redraw, draw_generator
 
 _ALL = ""  # the name of the only set of points where these are no dictionary
@@ -62,15 +63,7 @@ class Drawing(ResidualProducts):
         """The weight of a term."""
 
     def redraw(self, points: Points = None) -> None:
-        """Take the residuals at other points from now on; whoever minimises is told by :attr:`version`.
-
-        Args:
-            points: The new points; without them every set that has a rule is drawn by it.
-
-        Raises:
-            ValueError: If the residual function was given no points, or there is no rule.
-            TypeError: If the new points are arrays of numpy's.
-        """
+        """Take the residuals at other points from now on, or draw those that have a rule."""
         if self.points is None:
             raise ValueError("points cannot be redrawn: the residual function was given none, so it holds them itself")
         if points is not None:
@@ -112,10 +105,14 @@ class Drawing(ResidualProducts):
     def _sizes(self, name: str, pool: Points) -> Tensor:
         """The residual's size at each point of a pool, over all terms that are taken there."""
         count = count_points(pool) or 0
-        terms = self.forward({**self.points, name: pool} if name else pool)
-        chosen = {name: terms[name]} if name in terms else terms
-        if not all(r.ndim and len(r) == count for r in chosen.values()):
-            raise ValueError("points cannot be drawn by residual: the first dimension of the residuals must count their points")
+        points = {**self.points, name: pool} if name else pool
+        terms = self.forward(points)
+        chosen = {key: terms[key] for key, place in places(terms, points).items() if place == name} if name else terms
+        if not chosen or not all(r.ndim and len(r) == count for r in chosen.values()):
+            raise ValueError(
+                f"points{f' of {name!r}' if name else ''} cannot be drawn by residual: the first dimension of the residuals "
+                "taken there must count their points; a term is taken at the set of its name, or the only other of its length"
+            )
         # All terms were evaluated, those that are not taken at the pool too.
         self.meter.count_forward(sum(r.numel() for r in terms.values()) / max(self.samples, 1))
         squares = [self.weight(key) * r.reshape(count, -1).square().sum(1) for key, r in chosen.items()]
@@ -176,7 +173,12 @@ class Drawing(ResidualProducts):
 
 
 def _rules(redraw: Redraw | Mapping[str, Redraw] | None, points: Points) -> dict[str, Redraw]:
-    """The rules by the names of their points."""
+    """The rules by the names of their points.
+
+    Raises:
+        TypeError: If they are none.
+        ValueError: If they do not go with the points.
+    """
     if redraw is None:
         return {}
     if points is None:
@@ -185,6 +187,10 @@ def _rules(redraw: Redraw | Mapping[str, Redraw] | None, points: Points) -> dict
         if isinstance(points, dict):
             raise ValueError(f"points are sets by name: give redraw as a dictionary too, with keys among {', '.join(points)}")
         return {_ALL: redraw}
+    if not isinstance(redraw, Mapping) or not all(isinstance(rule, Redraw) for rule in redraw.values()):
+        raise TypeError(
+            f"redraw must be a rule such as UniformRedraw(domain, every=100), or rules by the names of sets, got {redraw!r}"
+        )
     unknown = sorted(redraw.keys() - points.keys()) if isinstance(points, dict) else sorted(redraw)
     if unknown:
         raise ValueError(f"redraw names points that there are none of: {', '.join(unknown)}")

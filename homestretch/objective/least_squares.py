@@ -18,14 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from homestretch import vectors
+from homestretch import arguments, vectors
 from homestretch.cost import CostMeter
 from homestretch.errors import NondeterministicLossError, UnsupportedError
-from homestretch.objective.base import describe
+from homestretch.objective.base import describe, trainable
 from homestretch.objective.collocation import Collocation
+from homestretch.objective.determinism import layer_at_fault
 from homestretch.objective.held_out import HeldOut
 from homestretch.objective.points import Points
 from homestretch.objective.redraw import Redraw
+from homestretch.objective.weights import refuse_unknown, weights_by_name
 
 _SINGLE = "residual"  # the name of the only term of a function that returns one tensor
 
@@ -45,8 +47,9 @@ class LeastSquares(Collocation):
             ``residuals()``, closing over the model. Any shapes; with points the first dimension should count them.
         model: The module whose trainable parameters are optimised, or, without points, these parameters as a list.
         points: Where the residuals are taken: a tensor, or tuples, lists and dictionaries of tensors. A dictionary with
-            the terms' names as keys gives each term its own points. Jacobians are then made point by point, at about the
-            cost of a gradient, if the i-th entries of a term depend on its i-th point alone, which is checked.
+            the terms' names as keys gives each term its own points; the terms of a system may share a set of another name
+            and of their length. Jacobians are then made point by point, at about the cost of a gradient, if the i-th entries
+            of a term depend on its i-th point alone, which is checked.
         weights: Weight of each term, positive; 1 where none is given.
         reduction: ``"mean"`` or ``"sum"``, within each term.
         factor: A factor c before everything.
@@ -69,7 +72,7 @@ class LeastSquares(Collocation):
 
     Raises:
         ValueError: If there is nothing to optimise or a number is out of range.
-        TypeError: If points are given and the model is no module, or the points are arrays of numpy's.
+        TypeError: If points are given and the model is no module, the points are arrays of numpy's, or weights are no numbers.
 
     Warns:
         OverfitWarning: At the first gradient, if there are more parameters than residuals and the points are neither redrawn
@@ -96,32 +99,29 @@ class LeastSquares(Collocation):
     ) -> None:
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
-        for name, value in (("factor", factor), ("jacobian_memory", jacobian_memory)):
-            if not 0.0 < value < math.inf:
-                raise ValueError(f"{name} must be positive and finite, got {value}")
-        _check_weights(weights or {})
+        arguments.positive("jacobian_memory", jacobian_memory)
+        if not callable(residuals):
+            raise TypeError(f"residuals must be a function of model and points, or of nothing, got {type(residuals).__name__}")
         module = model if isinstance(model, nn.Module) else None
         if module is None and points is not None:
             raise TypeError(
                 f"model must be a module where points are given, as residuals(model, points) is called with it; got "
                 f"{type(model).__name__}: give the module, or leave points out and let residuals() close over both"
             )
-        parameters = [p for p in (module.parameters() if module is not None else model) if p.requires_grad]  # type: ignore[union-attr]
-        if not parameters:
-            raise ValueError("model has no trainable parameters: set requires_grad on what is to be optimised")
+        parameters = trainable(model)
         self.meter = meter or CostMeter()
         self.last_terms: dict[str, float] = {}
         self._function = residuals
-        self._weights = dict(weights or {})
+        self._weights = weights_by_name(weights or {})
         self._mean = reduction == "mean"
-        self._factor = factor
+        self._factor = arguments.positive("factor", factor)
         super().__init__(
             parameters,
             module,
             points,
             redraw=redraw,
             held_out=held_out,
-            seed=seed,
+            seed=arguments.integer("seed", seed),
             jacobian_memory=jacobian_memory,
             flops=flops_per_gradient,
         )
@@ -137,7 +137,7 @@ class LeastSquares(Collocation):
         seeds = [r.detach() * (2.0 * self._coefficient(name, r)) for name, r in felt.items()]
         torch.autograd.backward(list(felt.values()), seeds, inputs=[p for p in self.parameters if p.requires_grad])
         self.meter.count_gradient()
-        self.weigh()
+        self.weigh(terms)
         return torch.tensor(total, dtype=torch.float64)
 
     def loss(self) -> float:
@@ -156,11 +156,18 @@ class LeastSquares(Collocation):
         return dict(self.last_terms)
 
     def reweight(self, weights: Mapping[str, float]) -> None:
-        """Change the weights of some terms."""
-        _check_weights(weights)
-        self._weights.update(weights)
+        """Change the weights of some terms.
+
+        Raises:
+            TypeError: If they are no numbers by name.
+            ValueError: If one is not positive, or of no term that the residual function has returned.
+        """
+        found = weights_by_name(weights)
+        if self.last_terms:
+            refuse_unknown(found, self.last_terms)
+        self._weights.update(found)
         if self._watch is not None:
-            self._watch.restart()
+            self._watch.renew()
         self.changed("other weights")
 
     def state_dict(self) -> dict[str, Any]:
@@ -207,9 +214,11 @@ class LeastSquares(Collocation):
         """
         first, second = self.loss(), self.loss()
         if first != second and not (math.isnan(first) and math.isnan(second)):
+            fault = f" At fault: {layer_at_fault(self.model, self.loss)}." if self.model is not None else ""
             raise NondeterministicLossError(
                 f"two evaluations of the residuals gave the losses {first!r} and {second!r}. The convex phase needs a fixed "
-                "function: draw random points outside the residual function and hand them over by `redraw`"
+                f"function.{fault} Draw random points outside the residual function and hand them over by `redraw`, and switch "
+                "dropout layers off by `model.eval()`"
             )
 
     def evaluate(self, points: Points) -> dict[str, Tensor]:
@@ -245,9 +254,7 @@ class LeastSquares(Collocation):
 
     def _values(self, terms: dict[str, Tensor]) -> dict[str, float]:
         """The loss of each term."""
-        if len(terms) < len(self._weights) or not self._weights.keys() <= terms.keys():
-            unknown = sorted(self._weights.keys() - terms.keys())
-            raise ValueError(f"weights name terms that the residual function does not return: {', '.join(unknown)}")
+        refuse_unknown(self._weights, terms)
         flat = {name: [r.detach()] for name, r in terms.items()}
         return {name: self._coefficient(name, r) * vectors.dot(flat[name], flat[name]) for name, r in terms.items()}
 
@@ -257,9 +264,3 @@ class LeastSquares(Collocation):
         total = math.fsum(self.last_terms.values())
         self._seen.note(total, self.last_terms)
         return total
-
-
-def _check_weights(weights: Mapping[str, float]) -> None:
-    for name, value in weights.items():
-        if not 0.0 < value < math.inf:
-            raise ValueError(f"weight of {name!r} must be positive and finite, got {value}")

@@ -6,6 +6,7 @@ at fixed moments; what wraps a function passes them on.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import deque
 from typing import Any, Protocol, TypeGuard, runtime_checkable
@@ -84,6 +85,15 @@ def finish(function: Any) -> bool:
 def diagnose(function: Any) -> str:
     """What a function knows about a search without success."""
     return function.diagnose() if _lives(function) else ""
+
+
+def not_finite(function: Any) -> str:
+    """Which of a function's terms were not finite at its latest evaluation, for a message; empty if it cannot tell."""
+    while isinstance(function, Wrapped):
+        function = function.function
+    terms = getattr(function, "last_terms", {})
+    names = ", ".join(name for name, value in terms.items() if not math.isfinite(value))
+    return f" (not finite: {names})" if names and len(terms) > 1 else ""
 
 
 def explain_stop(function: Any, in_vain: bool) -> None:

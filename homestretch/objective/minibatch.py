@@ -37,6 +37,7 @@ class MiniBatch:
         objective.zero_grad()
         with torch.enable_grad(), single_samples_explained(self._single_sample):
             loss = objective.batch_loss(self._batch)
+            objective.look_for_strangers(loss)
             loss.backward()
         if objective.group is not None and not reduces_gradients(objective.model):
             sum_gradients(objective.parameters, objective.group, 1.0 / dist.get_world_size(objective.group))

@@ -42,17 +42,20 @@ class Box:
     """A product of intervals.
 
     Attributes:
-        low: Lower ends.
+        low: Lower ends: numbers, or an array or a tensor of one dimension.
         high: Upper ends.
 
     Raises:
-        ValueError: If the ends do not make intervals.
+        TypeError: If the ends are no numbers, one for each interval.
+        ValueError: If they do not make intervals.
     """
 
     low: Sequence[float]
     high: Sequence[float]
 
     def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            object.__setattr__(self, name, _ends(name, getattr(self, name)))
         if len(self.low) != len(self.high) or not self.low or not all(a < b for a, b in zip(self.low, self.high, strict=True)):
             raise ValueError(f"low and high must be the ends of the same number of intervals, got {self.low} and {self.high}")
 
@@ -60,6 +63,15 @@ class Box:
         """``count`` points, shape (count, n), float64."""
         low, high = (torch.tensor(list(ends), dtype=torch.float64) for ends in (self.low, self.high))
         return low + (high - low) * torch.rand(count, len(low), generator=generator, dtype=torch.float64)
+
+
+def _ends(name: str, values: Any) -> tuple[float, ...]:
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} must hold one number for each interval, got {values!r}: Box([0.0], [1.0]) is one interval"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,9 @@ class UniformRedraw(Redraw):
 
     def draw(self, points: Points, sizes: Sizes, generator: torch.Generator) -> Points:
         """New points."""
-        return _like(self.domain(_count(points), generator), points)
+        count = _count(points)
+        found = _enough(_like(self.domain(count, generator), points), count, count)
+        return over(found, lambda t: leaf(t[:count], t))
 
 
 @dataclass(frozen=True)
@@ -124,7 +138,7 @@ class ResidualRedraw(Redraw):
     def draw(self, points: Points, sizes: Sizes, generator: torch.Generator) -> Points:
         """New points."""
         count = _count(points)
-        pool = _like(self.domain(self.pool * count, generator), points)
+        pool = _enough(_like(self.domain(self.pool * count, generator), points), self.pool * count, count)
         return _take(pool, _sample(_odds(sizes(pool), self.power, self.floor), count, generator))
 
 
@@ -163,7 +177,7 @@ class ResidualRefinement(Redraw):
         add = self.add if self.limit is None else min(self.add, self.limit - count)
         if add < 1:
             return None
-        pool = _like(self.domain(self.pool * add, generator), points)
+        pool = _enough(_like(self.domain(self.pool * add, generator), points), self.pool * add, add)
         if self.power is None:
             chosen = _finite(sizes(pool)).topk(add).indices.cpu()
         else:
@@ -215,4 +229,21 @@ def _take(points: Points, chosen: Tensor) -> Points:
 
 def _like(points: Points, known: Points) -> Points:
     """Drawn points with the dtype and the device of those that they replace, differentiable if those are."""
-    return zipped(points, known, lambda new, old: leaf(new.to(old.device, old.dtype), old))
+    return zipped(points, known, lambda new, old: leaf(_shaped(new, old).to(old.device, old.dtype), old))
+
+
+def _shaped(new: Tensor, old: Tensor) -> Tensor:
+    if new.shape[1:] != old.shape[1:]:
+        raise ValueError(f"domain must draw points of shape {('count', *old.shape[1:])}, got {tuple(new.shape)}")
+    return new
+
+
+def _enough(drawn: Points, asked: int, needed: int) -> Points:
+    """Points that a domain drew, if there are enough of them: one that drops some would leave fewer with every draw."""
+    found = count_points(drawn) or 0
+    if found < needed:
+        raise ValueError(
+            f"domain must draw as many points as it is asked for, got {found} for {asked}: where it drops those outside of a "
+            "region, let it draw on until there are enough"
+        )
+    return drawn

@@ -131,8 +131,8 @@ def _unknown(module: nn.Module) -> str:
         f"taylor cannot pass through {type(module).__name__}: it knows nn.Linear, nn.Tanh, nn.Sigmoid, nn.SiLU, "
         'nn.GELU(approximate="none"), nn.Softplus, homestretch.objective.activations.Sin and nn.Identity, in an '
         "nn.Sequential. For an elementwise module of your own, set its attribute `activation` to a "
-        "homestretch.objective.activations.Activation; for anything else, differentiate by torch.autograd.grad(..., "
-        "create_graph=True) in the residual."
+        "homestretch.objective.activations.Activation; for anything else take homestretch.objective.derivatives.forward, "
+        "which calls the network, or torch.autograd.grad(..., create_graph=True) in the residual."
     )
 
 

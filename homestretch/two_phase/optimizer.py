@@ -13,9 +13,10 @@ from homestretch import arguments
 from homestretch.cost import CostMeter
 from homestretch.decision import Decision
 from homestretch.descent import Descent, StopReason
-from homestretch.errors import UnsupportedError
+from homestretch.errors import NonFiniteError, UnsupportedError
 from homestretch.history import History
 from homestretch.objective import AnyObjective
+from homestretch.objective.living import not_finite
 from homestretch.pickling import whole_state
 from homestretch.promotion import Promotion
 from homestretch.resort import MeasuredResort, Resort
@@ -214,6 +215,8 @@ class TwoPhase(Accounts):
         try:
             observation = observe(self, loss, gradient_norm, passes)
             decision = after_first_epoch(self, observation) if self.phase == "first" else after_second_epoch(self, observation)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error}{not_finite(self.objective)}") from error
         finally:
             self.mean.reset()
             self._closed = self.spent

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from homestretch import LBFGS, NewtonCG, Objective
+from homestretch import LBFGS, LeastSquares, LevenbergMarquardt, NewtonCG, Objective, SelfScaledBroyden
 from homestretch.descent.functions import Functions, Negated, NegatedWithProducts
 from homestretch.objective.base import GaussNewtonProducts, HessianProducts, Residuals
 
@@ -61,3 +61,54 @@ def test_climbing_is_descending_the_negative(method):
         assert climbing.step(up) == pytest.approx(-descending.step(down), rel=1e-9)
     assert up.meter.hessian_products == down.meter.hessian_products
     assert up.meter.gradients == down.meter.gradients
+
+
+def window(model, speed):
+    """The equation of one of several windows in time, as time-marching has them."""
+    x = torch.linspace(0.0, 1.0, 40, dtype=torch.float64).unsqueeze(1)
+    return LeastSquares(lambda m, p: m(p) - torch.sin(speed * p), model, x)
+
+
+def curve():
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(1, 6), nn.Tanh(), nn.Linear(6, 1)).double()
+
+
+@pytest.mark.parametrize("method", [LBFGS, SelfScaledBroyden, LevenbergMarquardt])
+@pytest.mark.parametrize("stopped", [True, False])
+def test_another_objective_is_noticed(method, stopped):
+    model = curve()
+    optimizer = method(model.parameters(), target_loss=1e-3 if stopped else None)
+    optimizer.minimize(window(model, 2.0), 25)
+    assert (optimizer.stop_reason is not None) == stopped
+    other = window(model, 7.0)
+    start = other.loss()
+    assert optimizer.step(other) < start
+    assert optimizer.start_loss == pytest.approx(start, rel=1e-14)
+    assert optimizer.history[-1].loss == pytest.approx(other.loss(), rel=1e-14)
+    assert optimizer.history[-1].changed.startswith("another objective was handed over; ")
+    optimizer.step(other)
+    assert not optimizer.history[-1].changed
+
+
+def test_another_objective_is_noticed_within_a_wrapper():
+    model, first = objective(NegativeLoss())
+    second = Objective(model, lambda outputs, targets: -(outputs + targets).square().mean(), first.batches.tensors)
+    optimizer = LBFGS(model.parameters(), maximize=True)
+    optimizer.minimize(first, 5)
+    start = second.loss()
+    optimizer.step(second)
+    assert optimizer.start_loss == pytest.approx(start, rel=1e-14)
+
+
+@pytest.mark.parametrize("method", [LBFGS, SelfScaledBroyden])
+def test_the_same_objective_made_anew_changes_no_step(method):
+    losses = []
+    for anew in (False, True):
+        model = curve()
+        optimizer, f = method(model.parameters()), window(model, 2.0)
+        optimizer.minimize(f, 6)
+        f = window(model, 2.0) if anew else f
+        losses.append([optimizer.step(f) for _ in range(4)])
+        assert not any(record.changed for record in optimizer.history)
+    assert losses[0] == losses[1]

@@ -65,3 +65,8 @@ def test_what_a_loss_could_learn_and_will_not_is_told():
         warnings.simplefilter("error")
         Objective(model, Weighted().requires_grad_(False), data)
         Objective(holding, holding.loss, data, compute=lambda model, batch: (model[0](batch[0]), batch[1]))
+
+
+def test_a_complex_loss_is_refused_with_a_real_one():
+    with pytest.raises(TypeError, match=r"real number, got torch.complex64.*abs\(\)\.square"):
+        one_number(torch.ones((), dtype=torch.complex64))

@@ -137,6 +137,7 @@ def test_a_residual_that_differentiates_by_autograd():
     torch.testing.assert_close(g.residuals(), f.residuals(), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(g.jacobian(), f.jacobian(), rtol=1e-8, atol=1e-10)
     assert "point by point" in g.jacobian_reason
+    assert "derivatives.forward" in g.jacobian_reason
     v = [torch.randn_like(p) for p in g.parameters]
     for ours, theirs in zip(g.gauss_newton_product(v), f.gauss_newton_product(v), strict=True):
         torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=1e-8, atol=1e-10)
@@ -164,6 +165,13 @@ def test_wrong_arguments_are_refused(options, match):
         LeastSquares(**{"residuals": pinn, "model": net, "points": known, **options})
 
 
+@pytest.mark.parametrize("redraw", [10, UniformRedraw, SQUARE, {"equation": SQUARE}])
+def test_what_is_no_rule_is_refused_at_the_door(redraw):
+    points = {"equation": torch.zeros(3, 2), "border": torch.zeros(3, 2)}
+    with pytest.raises(TypeError, match=r"redraw must be a rule such as UniformRedraw\(domain, every=100\)"):
+        LeastSquares(pinn, nn.Linear(2, 1), points, redraw=redraw)
+
+
 def test_a_redraw_without_a_rule_and_a_foreign_state_are_refused():
     net, f = problem()
     plain = LeastSquares(pinn, net, f.points)
@@ -186,6 +194,8 @@ def test_fit_takes_it_and_stops_at_the_held_out_residual():
     assert result.stop.startswith("the convex phase stopped: the held-out residual")
     with pytest.raises(ValueError, match="held_out="):
         fit(net, f, (torch.zeros(2), torch.zeros(2)), epochs=1)
+    with pytest.raises(ValueError, match=r"has none of: .*held_out, .*callbacks, or make a TwoPhase with metrics"):
+        fit(net, f, epochs=1, metrics={"error": lambda outputs, targets: 0.0})
     with pytest.raises(ValueError, match="model must be"):
         fit(nn.Linear(2, 1), f, epochs=1)
 

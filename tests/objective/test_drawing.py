@@ -76,3 +76,32 @@ def test_points_that_cannot_be_walked_do_not_hinder_a_plain_fit(kind):
     model, x = nn.Linear(2, 1).to(kind), torch.zeros(5, 2, dtype=kind)
     f = LeastSquares(lambda m, p: m(p["x"]) - p["shift"], model, {"x": x, "shift": 0.5})
     assert float(f()) == pytest.approx(f.loss())
+
+
+def test_the_equations_of_a_system_draw_their_points_together():
+    def residuals(model, points):
+        x, zero = points["equations"], 0.0 * model(points["equations"])[:, 0]
+        return {
+            "mass": (x[:, 0] > 0.5).double() + zero,
+            "momentum": 9.0 * (x[:, 0] <= 0.5).double() + zero,
+            "border": model(points["border"]),
+        }
+
+    generator = torch.Generator().manual_seed(0)
+    points = {"equations": SQUARE(50, generator), "border": SQUARE(20, generator)}
+    rule = {"equations": ResidualRefinement(SQUARE, 1, add=30)}
+    f = LeastSquares(residuals, nn.Linear(2, 1).double(), points, weights={"mass": 100.0}, redraw=rule)
+    f.redraw()
+    assert len(f.points["equations"]) == 80
+    assert bool((f.points["equations"][50:, 0] > 0.5).all())
+    f = LeastSquares(residuals, nn.Linear(2, 1).double(), {**points, "border": points["equations"]}, redraw=rule)
+    f.redraw()  # the border's set has a term of its name, whatever its length
+    assert bool((f.points["equations"][50:, 0] <= 0.5).all())
+
+
+def test_a_set_that_no_term_is_known_to_be_taken_at_says_so():
+    points = {"left": torch.zeros(5, 2).double(), "right": torch.zeros(5, 2).double()}
+    rule = {"left": ResidualRedraw(SQUARE, 1)}
+    f = LeastSquares(lambda m, p: m(torch.cat([p["left"], p["right"]])), nn.Linear(2, 1).double(), points, redraw=rule)
+    with pytest.raises(ValueError, match=r"points of 'left' cannot be drawn by residual.*set of its name"):
+        f.redraw()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from homestretch import LBFGS, LeastSquares
+from homestretch import LBFGS, LeastSquares, Objective
 from homestretch.errors import HomestretchWarning, OverfitWarning, PrecisionWarning
 from homestretch.objective.guards import explain_floor, warn_of_overfit
 from homestretch.objective.redraw import Box, UniformRedraw
@@ -98,3 +98,39 @@ def test_a_stop_in_float64_is_not_blamed_on_precision():
         warnings.simplefilter("error")
         optimizer.minimize(f, 50)
     assert optimizer.stop_reason.name == "BUDGET"
+
+
+@pytest.mark.parametrize(
+    ("stranger", "shapes"),
+    [
+        (network(), r"\(4, of shapes \(.*\), ...\)"),
+        (nn.Parameter(torch.ones(3)), r"\(1, of shapes \(3,\)\)"),
+        (torch.ones((), dtype=torch.float64, requires_grad=True), r"\(1, of shapes \(\)\)"),
+    ],
+)
+def test_what_a_function_depends_on_and_nothing_trains_is_warned_about_once(stranger, shapes):
+    x = torch.linspace(-1.0, 1.0, 30, dtype=torch.float64).unsqueeze(1)
+    at = x.clone().requires_grad_()  # points that ask for gradients are no unknowns
+    other = stranger(x) if isinstance(stranger, nn.Module) else stranger.sum()
+    f = LeastSquares(lambda model, points: model(points) - other, network(), at)
+    with pytest.warns(HomestretchWarning, match=f"the residual function depends on.*will not be trained {shapes}") as caught:
+        f()
+    assert caught[0].filename == __file__
+    other = stranger(x) if isinstance(stranger, nn.Module) else stranger.sum()
+    f()
+    other = stranger(x) if isinstance(stranger, nn.Module) else stranger.sum()
+    pairs = Objective(network(), lambda outputs, targets: (outputs - targets - other).square().mean(), (x, x), batch_size=30)
+    with pytest.warns(HomestretchWarning, match="the loss depends on.*requires_grad_"):
+        next(iter(pairs.minibatches(1)))()
+    other = stranger(x) if isinstance(stranger, nn.Module) else stranger.sum()
+    pairs()
+
+
+def test_a_residual_for_every_pair_of_points_is_warned_about():
+    x = torch.linspace(-1.0, 1.0, 30, dtype=torch.float64).unsqueeze(1)
+    for name, points in (("data", {"data": (x, x[:, 0])}), ("other", {"data": (x, x[:, 0]), "border": x[:2]})):
+        f = LeastSquares(lambda m, p, name=name: {name: m(p["data"][0]) - p["data"][1]}, network(), points)
+        with pytest.warns(HomestretchWarning, match=rf"term '{name}' has shape \(30, 30\) over 30 points.*unsqueeze\(1\)"):
+            f()
+    f.points["data"] = (x, x)
+    LeastSquares(lambda m, p: m(p["data"][0]) - p["data"][1], network(), f.points)()

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import copy
-import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from homestretch import LBFGS, LeastSquares, LevenbergMarquardt
+from homestretch import LBFGS, AtEpoch, LeastSquares, LevenbergMarquardt, NoResort, fit
 from homestretch.objective.held_out import HeldOut, HeldOutWatch
 
 NOISE = torch.randn(24, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
@@ -36,8 +36,26 @@ def test_a_fraction_is_taken_out_of_every_set_and_rows_stay_together():
     assert torch.equal(kept[1], 2.0 * kept[0])
     assert torch.equal(torch.cat([kept[0], out[0]]).sort(0).values, x)
     assert len(watch.points["b"]) == 1
-    assert torch.equal(HeldOutWatch(HeldOut(0.2), points, seed=0).points["a"][0], out[0])
+    assert torch.equal(HeldOutWatch(HeldOut(np.float32(0.2)), points, seed=0).points["a"][0], out[0])
     assert not torch.equal(HeldOutWatch(HeldOut(0.2), points, seed=2).points["a"][0], out[0])
+
+
+def test_a_single_point_is_fitted_and_watched():
+    points = {"equation": torch.arange(10.0).unsqueeze(1), "start": (torch.zeros(1, 1), torch.ones(1, 1))}
+    watch = HeldOutWatch(HeldOut(0.2), points, seed=0)
+    assert len(watch.points["equation"]) == 2
+    assert watch.points["start"] is watch.fitted["start"] is points["start"]
+
+
+@pytest.mark.parametrize("points", [{"a": 0.2}, "0.2", None, [0.2]])
+def test_what_is_neither_a_fraction_nor_points_is_refused(points):
+    with pytest.raises(TypeError, match="held_out must be one fraction for all sets, points"):
+        HeldOutWatch(HeldOut(points), {"a": torch.zeros(5, 1)}, 0)
+
+
+def test_arrays_of_held_out_points_are_refused_with_what_makes_tensors_of_them():
+    with pytest.raises(TypeError, match=r"torch\.as_tensor"):
+        HeldOutWatch(HeldOut(np.zeros((3, 1))), torch.zeros(3, 1), 0)
 
 
 @pytest.mark.parametrize("needs", [True, False])
@@ -129,14 +147,69 @@ def test_a_resumed_watch_goes_on_bit_for_bit():
     assert again.stop_reason is optimizer.stop_reason
 
 
-def test_other_weights_make_it_another_value():
-    _, f = noisy_fit(HeldOut(0.25, every=1, patience=1))
-    f.advance()
-    f.measure(float(f()))
-    assert math.isfinite(f._watch.best)
+def another_equation(f, scale):
+    """Tell an objective that its function is another one, as continuation does."""
+    scale.fill_(2.0)
+    f.redraw(f.points)
+
+
+def other_weights(f, scale):
     f.reweight({"residual": 2.0})
-    assert f._watch.best == math.inf
-    assert f.why_stop() == ""
+
+
+@pytest.mark.parametrize("change", [another_equation, other_weights])
+def test_the_lowest_value_is_that_of_the_present_function(change):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    scale, x = torch.ones((), dtype=torch.float64), torch.linspace(-1.0, 1.0, 40, dtype=torch.float64).unsqueeze(1)
+    plan = HeldOut(0.25, every=1, patience=6)
+    f = LeastSquares(lambda model, x: model(x) - scale * torch.sin(3.0 * x), net, x, held_out=plan)
+    optimizer = LBFGS(net.parameters())
+    optimizer.minimize(f, 40)
+    chosen, versions = [p.detach().clone() for p in net.parameters()], [p._version for p in net.parameters()]
+    f._watch.parameters, f._watch._since = chosen, 6
+    change(f, scale)
+    assert f.why_stop() == ""  # the patience begins anew
+    again = LeastSquares(f._function, copy.deepcopy(net), x, held_out=plan)
+    again.load_state_dict(f.state_dict())
+    for p in net.parameters():
+        p.data += 1.0
+    worse = [p.detach().clone() for p in net.parameters()]
+    f.measure(f.loss())
+    assert f._watch.best == pytest.approx(again.loss_at(f._watch.points), rel=1e-14)
+    assert f._watch.best < f.loss_at(f._watch.points)
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), worse, strict=True))
+    assert versions == [p._version for p in net.parameters()]
+    again.advance()
+    assert again.measure(again.loss())["held_out_loss"] == f._watch.best == again._watch.best  # what a state holds
+
+
+def test_continuation_is_not_stopped_by_the_equation_before():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    scale, x = torch.ones((), dtype=torch.float64), torch.linspace(-1.0, 1.0, 40, dtype=torch.float64).unsqueeze(1)
+    f = LeastSquares(
+        lambda model, x: model(x) - scale * torch.sin(3.0 * x), net, x, held_out=HeldOut(0.25, every=1, patience=10)
+    )
+    optimizer = LBFGS(net.parameters())
+    optimizer.minimize(f, 60)
+    another_equation(f, scale)
+    optimizer.renew()
+    optimizer.minimize(f, 60)
+    assert f.loss() < 1e-3
+    f.restore_best()
+    assert f.loss() < 1e-3
+
+
+def test_what_the_first_phase_did_not_gain_does_not_end_the_convex_phase():
+    net, f = noisy_fit(HeldOut(0.25, every=1, patience=3))
+    wild = lambda p: torch.optim.SGD(p, lr=1e-9)  # noqa: E731 - no gain to speak of
+    f.advance()
+    f.measure(f.loss())
+    f._watch.best = start = 0.999 * f._watch.best  # which nothing in the first phase falls below
+    result = fit(net, f, epochs=40, first=wild, second=LBFGS, rule=AtEpoch(10), resort=NoResort())
+    assert result.epochs > 14
+    assert f._watch.best < start
 
 
 @pytest.mark.parametrize(
@@ -149,6 +222,12 @@ def test_other_weights_make_it_another_value():
         (lambda: noisy_fit(None)[1].restore_best(), "held_out="),
         (lambda: HeldOutWatch(HeldOut(0.5), None, 0), "needs points"),
         (lambda: HeldOutWatch(HeldOut(0.5), torch.zeros(1, 2), 0), "two points"),
+        (lambda: HeldOutWatch(HeldOut(0.5), {"a": torch.zeros(1, 2)}, 0), "a set of two points"),
+        (
+            lambda: HeldOutWatch(HeldOut({"a": torch.zeros(1)}), {"a": torch.zeros(3), "b": torch.zeros(3)}, 0),
+            "sets a, b.*got sets a",
+        ),
+        (lambda: HeldOutWatch(HeldOut(torch.zeros(1)), (torch.zeros(3), torch.zeros(3)), 0), "fitted ones .tuple.*got Tensor"),
         (lambda: HeldOutWatch(HeldOut(0.5), (torch.zeros(3), torch.zeros(4)), 0), "first dimension"),
     ],
 )

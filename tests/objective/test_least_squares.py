@@ -9,6 +9,7 @@ from homestretch import vectors
 from homestretch.errors import NondeterministicLossError, UnsupportedError
 from homestretch.objective.base import Function, GaussNewtonProducts, HessianProducts, Residuals
 from homestretch.objective.least_squares import LeastSquares
+from homestretch.objective.redraw import Box, UniformRedraw
 from homestretch.objective.taylor import laplacian
 
 # Few points make quick tests; the guard has its own in test_guards.py.
@@ -207,7 +208,7 @@ def test_epoch_is_one_closure_and_determinism_is_checked():
     assert list(f.minibatches(3)) == [f]
     f.check_deterministic()
     noisy = LeastSquares(lambda model, x: model(x) + torch.randn(1), network(), torch.rand(3, 2, dtype=torch.float64))
-    with pytest.raises(NondeterministicLossError, match="redraw"):
+    with pytest.raises(NondeterministicLossError, match=r"At fault: none of the model's layers.*redraw"):
         noisy.check_deterministic()
 
 
@@ -237,6 +238,8 @@ def test_points_need_a_module(parameters):
 def test_says_what_is_wrong_with_the_residual_function():
     with pytest.raises(ValueError, match="edge"):
         LeastSquares(pinn, network(), points(), weights={"edge": 1.0}).loss()
+    with pytest.raises(TypeError, match="residuals must be a function of model and points, or of nothing, got float"):
+        LeastSquares(3.0, network(), points())
     with pytest.raises(TypeError, match="NoneType"):
         LeastSquares(lambda model, x: None, network(), points()).loss()
     with pytest.raises(ValueError, match="empty"):
@@ -286,3 +289,34 @@ def test_arrays_for_points_are_refused_with_what_makes_tensors_of_them(wrap):
     with pytest.raises(TypeError, match=r"torch\.as_tensor"):
         objective.redraw(points)
     assert objective.version == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        (torch.ones(2, requires_grad=True), "a tensor: give .tensor"),
+        ({"k": torch.ones(2, requires_grad=True)}, "a dict of str"),
+        ([("k", torch.ones(2, requires_grad=True))], "a list of tuple"),
+    ],
+)
+def test_parameters_in_other_shapes_than_a_list_are_refused(model, found):
+    with pytest.raises(TypeError, match=f"model must be a module, or a list of the parameters themselves, got {found}"):
+        LeastSquares(lambda: 0, model)
+
+
+def test_a_seed_is_a_whole_number_of_any_kind():
+    x = torch.rand(5, 2, dtype=torch.float64)
+    rule = UniformRedraw(Box([0.0, 0.0], [1.0, 1.0]), 5)
+    draws = [LeastSquares(lambda m, x: m(x), network(), x, redraw=rule, seed=seed) for seed in (3, np.int64(3))]
+    for f in draws:
+        f.redraw()
+    assert torch.equal(draws[0].points, draws[1].points)
+    with pytest.raises(TypeError, match="seed must be a whole number"):
+        LeastSquares(lambda m, x: m(x), network(), x, seed=3.5)
+
+
+def test_dropout_is_named_where_it_makes_residuals_random():
+    model = nn.Sequential(nn.Linear(2, 50), nn.Dropout(0.5), nn.Linear(50, 1)).double()
+    f = LeastSquares(lambda model, x: model(x), model, points()["equation"])
+    with pytest.raises(NondeterministicLossError, match=r"At fault: 1 \(Dropout\).*model\.eval\(\)"):
+        f.check_deterministic()

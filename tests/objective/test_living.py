@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from homestretch import LBFGS, LeastSquares
+from homestretch import LBFGS, LeastSquares, TwoPhase
 from homestretch.cost import CostMeter
+from homestretch.errors import NonFiniteError
 from homestretch.objective import living
 from homestretch.objective.penalty import Penalized
 
@@ -139,3 +140,17 @@ def test_terms_in_the_record_are_those_of_the_accepted_point():
         extra = optimizer.history[-1].extra
         assert extra["loss/fit"] + extra["loss/small"] == pytest.approx(optimizer.history[-1].loss, rel=1e-15)
         assert extra["loss/small"] == pytest.approx(0.03 * net(x).square().mean().item(), rel=1e-14)
+
+
+@pytest.mark.parametrize("decay", [0.0, 1e-3])
+def test_the_term_that_is_not_finite_is_named_in_either_phase(decay):
+    model, x = nn.Linear(1, 1).double(), torch.ones(4, 1, dtype=torch.float64)
+    f = LeastSquares(lambda m, p: {"fine": m(p), "root": (m(p) - 100.0).sqrt()}, model, x)
+    adam = torch.optim.Adam(model.parameters(), weight_decay=decay)
+    optimizer = TwoPhase(model.parameters(), f, first=adam, budget=10)
+    with pytest.raises(NonFiniteError, match=r"epoch 1 is nan: .* \(not finite: root\)"):
+        for closure in optimizer.epoch():
+            optimizer.step(closure)
+    model.reset_parameters()
+    with pytest.raises(NonFiniteError, match=r"loss nan \(not finite: root\), gradient norm"):
+        LBFGS(model.parameters()).step(optimizer.second_function(f))

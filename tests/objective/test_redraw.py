@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,6 +32,19 @@ def test_a_box_is_filled_evenly_and_nothing_falls_outside():
 @pytest.mark.parametrize(("low", "high"), [([0.0], [1.0, 2.0]), ([], []), ([1.0], [1.0])])
 def test_a_box_needs_intervals(low, high):
     with pytest.raises(ValueError, match="intervals"):
+        Box(low, high)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, tuple])
+def test_the_ends_of_a_box_may_be_arrays(kind):
+    box = Box(kind([0.0, -1.0]), kind([1.0, 1.0]))
+    assert box == SQUARE
+    assert torch.equal(box(5, draw_generator(0, 1, 0)), SQUARE(5, draw_generator(0, 1, 0)))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), ([[0.0, 0.0]], [[1.0, 1.0]]), ([None], [1.0])])
+def test_ends_that_are_no_numbers_for_each_interval_are_refused(low, high):
+    with pytest.raises(TypeError, match="low must hold one number for each interval"):
         Box(low, high)
 
 
@@ -135,3 +149,28 @@ def test_drawn_points_are_differentiable_if_the_old_ones_are(rule, differentiabl
     drawn = rule.draw(old, in_a_corner, draw_generator(0, 1, 0))
     assert drawn.requires_grad is differentiable
     assert drawn.is_leaf
+
+
+RULES = [UniformRedraw, ResidualRedraw, ResidualRefinement]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_domain_that_drops_points_is_refused_before_they_run_out(rule):
+    def corner(count, generator):
+        return SQUARE(count, generator)[:1]
+
+    with pytest.raises(ValueError, match=r"domain must draw as many points as it is asked for, got 1 for \d+: .*draw on until"):
+        rule(corner, 5).draw(points(30), in_a_corner, draw_generator(0, 1, 0))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_points_of_another_dimension_are_refused(rule):
+    with pytest.raises(ValueError, match=r"domain must draw points of shape \('count', 2\), got \(\d+, 1\)"):
+        rule(Box([0.0], [1.0]), 5).draw(points(30), in_a_corner, draw_generator(0, 1, 0))
+
+
+def test_a_domain_that_draws_too_many_leaves_their_number_as_it_was():
+    found = UniformRedraw(lambda count, generator: SQUARE(count + 3, generator), 5).draw(
+        points(30), in_a_corner, draw_generator(0, 1, 0)
+    )
+    assert found.shape == (30, 2)

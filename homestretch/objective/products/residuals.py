@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from homestretch import vectors
 from homestretch.cost import FORWARD, GRADIENT, CostMeter
@@ -22,6 +23,10 @@ from homestretch.vectors import Vector
 
 _FLOPS = 6.0  # of a gradient for each residual and parameter: two forward, four backward, as a dense layer has it
 _BATCH = 64  # backward passes that go side by side
+_INPUT_DERIVATIVES = (
+    "It can where homestretch.objective.taylor or homestretch.objective.derivatives.forward gives derivatives in the points in "
+    "place of torch.autograd.grad"
+)
 _SAME = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
@@ -171,7 +176,8 @@ class ResidualProducts(Stacking, Ways):
                 found.addmv_(rows.T, weights[start : start + len(rows)])
                 start += len(rows)
         except (RuntimeError, NotImplementedError, ValueError, TypeError, IndexError, KeyError) as error:
-            return f"it cannot be made point by point: {str(error).strip() or type(error).__name__}"
+            reason = f"it cannot be made point by point: {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
+            return f"{reason}. {_INPUT_DERIVATIVES}" if "requires_grad_" in reason or self._needs_graph else reason
         if agree([found], [vectors.pack(pulled)], _SAME.get(rho.dtype, 1e-3)):
             return ""
         return "residuals depend on more than their own point"
@@ -181,14 +187,17 @@ class ResidualProducts(Stacking, Ways):
         scales = {name: self.scale(name, r) for name, r in terms.items()}
         self.meter.count_forward()
         price = FORWARD
-        for group in self.groups(terms):
+        groups = self.groups(terms)
+        for group in groups:
             if not group.count:
                 raise ValueError(f"the first dimension of the terms {', '.join(group.names)} does not count their points")
             width = group.size // group.count
             members = [terms[name].reshape(group.count, -1) * scales[name] for name in group.names]
             rho, start = torch.cat(members, 1).reshape(-1), 0
-            points = self.points[group.names[0]] if group.own else self.points
-            single = functools.partial(self._single, group, scales)
+            points = self.points[group.place] if group.place else self.points
+            # Of the other sets a point each is enough.
+            others = {g.place: over(self.points[g.place], lambda t: t[:1]) for g in groups if g.place not in ("", group.place)}
+            single = functools.partial(self._single, group, scales, others)
             for rows in by_points(single, self.parameters, points, self._rows, width):
                 yield rho[start : start + len(rows)], rows
                 start += len(rows)
@@ -197,14 +206,14 @@ class ResidualProducts(Stacking, Ways):
             price += share * GRADIENT
         self._point_price = price
 
-    def _single(self, group: Group, scales: Mapping[str, float], values: Sequence[Tensor], point: Any) -> Tensor:
+    def _single(
+        self, group: Group, scales: Mapping[str, float], others: Mapping[str, Any], values: Sequence[Tensor], point: Any
+    ) -> Tensor:
         """The scaled residuals of a group at one point, as a function of the parameters' values."""
         assert self.model is not None
-        where = point
-        if group.own:
-            others = {name: over(self.points[name], lambda t: t[:1]) for name in scales}
-            where = {**self.points, **others, group.names[0]: point}
-        with swapped(self.model, self.parameters, values):
+        where = {**self.points, **others, group.place: point} if group.place else point
+        # The fused attention kernels have no rule for a batch of points: they would be called point by point, with a warning.
+        with swapped(self.model, self.parameters, values), sdpa_kernel(SDPBackend.MATH):
             terms = self.evaluate(where)
         return torch.cat([terms[name].reshape(-1) * scales[name] for name in group.names])
 

@@ -22,13 +22,13 @@ class Group:
         names: The terms.
         count: The number of points, 0 where the terms' first dimension is not it.
         size: The number of residuals of all terms.
-        own: Whether the points are an entry of a dictionary of points by term.
+        place: The set of points in a dictionary of such; empty where all points are one set.
     """
 
     names: tuple[str, ...]
     count: int
     size: int
-    own: bool
+    place: str
 
 
 class Stacking(GraphFree, ABC):
@@ -77,11 +77,34 @@ class Stacking(GraphFree, ABC):
         return rho
 
     def groups(self, terms: Mapping[str, Tensor]) -> list[Group]:
-        """Terms with their points: each term its own, or all terms the same."""
-        if isinstance(self.points, dict) and terms.keys() <= self.points.keys():
-            return [Group((name,), _common([r], self.points[name]), r.numel(), own=True) for name, r in terms.items()]
-        total = sum(r.numel() for r in terms.values())
-        return [Group(tuple(terms), _common(terms.values(), self.points), total, own=False)]
+        """Terms with their points: those of one set together, or all terms where all points are one set."""
+        named = isinstance(self.points, dict) and terms.keys() <= self.points.keys()
+        if named or (isinstance(self.points, dict) and not _common(terms.values(), self.points)):
+            members: dict[str, list[str]] = {}
+            for name, place in places(terms, self.points).items():
+                members.setdefault(place, []).append(name)
+            if "" not in members:
+                return [self._group(names, terms, place, self.points[place]) for place, names in members.items()]
+        return [self._group(list(terms), terms, "", self.points)]
+
+    @staticmethod
+    def _group(names: list[str], terms: Mapping[str, Tensor], place: str, points: Any) -> Group:
+        mine = [terms[name] for name in names]
+        return Group(tuple(names), _common(mine, points), sum(r.numel() for r in mine), place)
+
+
+def places(terms: Mapping[str, Tensor], points: Mapping[str, Any]) -> dict[str, str]:
+    """The set of points of each term; empty where it is not known.
+
+    It is the set with the term's name, or else the only one of the term's length that no term is named after: the equations of
+    a system have one set.
+    """
+    free = {} if terms.keys() <= points.keys() else {n: count_points(part) for n, part in points.items() if n not in terms}
+    found = {}
+    for name, r in terms.items():
+        fitting = [place for place, count in free.items() if count and r.ndim and len(r) == count]
+        found[name] = name if name in points else fitting[0] if len(fitting) == 1 else ""
+    return found
 
 
 def _common(terms: Iterable[Tensor], points: Any) -> int:

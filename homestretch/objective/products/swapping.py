@@ -49,18 +49,25 @@ def tangents(model: nn.Module, parameters: Sequence[Tensor], vector: Vector) -> 
 
 
 @contextmanager
-def moved(parameters: Sequence[Tensor], direction: Vector, step: float) -> Iterator[None]:
-    """Move the parameters by ``step * direction``, then put them back bit for bit.
+def kept(parameters: Sequence[Tensor]) -> Iterator[tuple[Vector, Vector]]:
+    """Yields where the parameters may be overwritten for a while, and what they are; then they are put back bit for bit.
 
-    Written through ``.data``, which leaves the tensors' versions alone: to everyone else nothing has happened.
+    The places are ``.data``, which leaves the tensors' versions alone: to everyone else nothing has happened.
     """
     places = [p.data for p in parameters]
     start = vectors.clone(places)
     try:
-        vectors.assign_sum_(places, start, direction, step)
-        yield
+        yield places, start
     finally:
         vectors.copy_(places, start)
+
+
+@contextmanager
+def moved(parameters: Sequence[Tensor], direction: Vector, step: float) -> Iterator[None]:
+    """Move the parameters by ``step * direction``, then put them back bit for bit."""
+    with kept(parameters) as (places, start):
+        vectors.assign_sum_(places, start, direction, step)
+        yield
 
 
 @contextmanager

@@ -80,3 +80,36 @@ def test_a_state_keeps_what_a_jacobian_costs():
     resumed.load_state_dict(known.state_dict())
     assert resumed.jacobian_price() == known.jacobian_price() > 2.0
     assert resumed.meter.gradient_equivalents == 0.0
+
+
+def system(model, points):
+    """Two equations at one set of points, a condition at another."""
+    u = model(points["equations"])
+    return {"mass": u[:, 0] + points["equations"][:, 0], "momentum": u.square(), "border": model(points["border"])}
+
+
+def test_a_system_of_equations_has_its_jacobian_point_by_point():
+    torch.manual_seed(2)
+    net = nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 2)).double()
+    x = torch.linspace(0.0, 1.0, 20, dtype=torch.float64).unsqueeze(1)
+    f = LeastSquares(system, net, {"equations": x, "border": x[:3]}, weights={"mass": 3.0, "border": 10.0})
+    torch.testing.assert_close(f.jacobian(), oracle(f), rtol=1e-10, atol=1e-12)
+    assert f.jacobian_mode == "per point"
+    assert float(f.residuals().square().sum()) == pytest.approx(f.loss(), rel=1e-13)
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.outer = nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.outer(self.inner(x, x, x, need_weights=False)[0]).sum(1)
+
+
+def test_attention_has_its_jacobian_point_by_point_without_a_warning_of_torchs():
+    torch.manual_seed(2)
+    f = LeastSquares(lambda m, x: m(x), Attention().double(), torch.randn(9, 5, 4, dtype=torch.float64), held_out=0.2)
+    torch.testing.assert_close(f.jacobian(), oracle(f), rtol=1e-9, atol=1e-12)
+    assert f.jacobian_mode == "per point"

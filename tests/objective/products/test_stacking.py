@@ -36,6 +36,27 @@ def test_the_order_of_residuals(points, expected):
 
 
 def test_groups_say_what_their_points_are():
-    assert Fixed({"a": X, "b": X[:2], "c": X}).groups(TERMS) == [Group(("a",), 3, 3, own=True), Group(("b",), 0, 6, own=True)]
-    assert Fixed(X).groups(TERMS) == [Group(("a", "b"), 3, 9, own=False)]
-    assert Fixed({"a": X}).groups(TERMS) == [Group(("a", "b"), 3, 9, own=False)]
+    assert Fixed({"a": X, "b": X[:2], "c": X}).groups(TERMS) == [Group(("a",), 3, 3, "a"), Group(("b",), 0, 6, "b")]
+    assert Fixed(X).groups(TERMS) == [Group(("a", "b"), 3, 9, "")]
+    assert Fixed({"a": X}).groups(TERMS) == [Group(("a", "b"), 3, 9, "")]
+
+
+BORDER = Group(("border",), 2, 2, "border")
+UNKNOWN = Group(("a", "b", "border"), 0, 11, "")
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ({"equations": X, "border": X[:2]}, [Group(("a", "b"), 3, 9, "equations"), BORDER]),
+        ({"b": X, "equations": X, "border": X[:2]}, [Group(("a",), 3, 3, "equations"), Group(("b",), 3, 6, "b"), BORDER]),
+        ({"equations": X[:2], "border": X[:2]}, [UNKNOWN]),  # nothing has their length
+        ({"one": X, "other": X, "border": X[:2]}, [UNKNOWN]),  # either may be meant
+    ],
+)
+def test_equations_of_a_system_share_their_set_of_points(points, expected):
+    assert Fixed(points).groups({**TERMS, "border": torch.ones(2)}) == expected
+
+
+def test_points_that_cannot_be_counted_do_not_hinder_terms_with_points_of_their_own():
+    assert Fixed({"a": X, "b": X, "shift": 0.5}).groups(TERMS) == [Group(("a",), 3, 3, "a"), Group(("b",), 3, 6, "b")]
