@@ -103,8 +103,8 @@ class NystromPreconditioner:
         values = torch.tensor(self._memory.scalars["nystrom_values"], dtype=torch.float64)
         if not len(values) or not float(values[0]) > 0.0:
             return vector
-        eps = vectors.working_eps(vector[0].dtype)
-        shifted = (values + damping).clamp_min(eps * float(values[0] + damping))
+        limits = torch.finfo(vector[0].dtype)  # the inverse of what is larger than the smallest number is in their range
+        shifted = (values + damping).clamp_min(max(limits.eps * float(values[0] + damping), limits.tiny))
         rest = 1.0 / float(shifted[-1])
         parts = [torch.mv(b, v.reshape(-1)).to("cpu", torch.float64) for b, v in zip(self._basis, vector, strict=True)]
         weights = (1.0 / shifted - rest) * torch.stack(parts).sum(0)

@@ -65,7 +65,7 @@ class Armijo:
                     trials.accept(trial, SearchStatus.ROUNDING)
             step = _shorter(trials.start, before, trial)
             if step == 0.0:
-                trials.give_up(SearchStatus.LIMIT)
+                trials.give_up(SearchStatus.RESOLVED)
             before, trial = trial, trials.forward(step)
 
     def _improve(self, trials: Trials, trial: Trial) -> NoReturn:

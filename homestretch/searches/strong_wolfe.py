@@ -58,7 +58,7 @@ class StrongWolfe:
                 self._accept_if_done(trials, trial)
                 step = interval.next(trial)
                 if interval.resolved(step):
-                    trials.give_up(SearchStatus.LIMIT)
+                    trials.give_up(SearchStatus.RESOLVED)
         except Finished as end:
             return end.result
 

@@ -35,6 +35,18 @@ def inverse(preconditioner, damping):
     return torch.stack([vectors.pack(c) for c in columns], 1)
 
 
+def test_a_matrix_that_has_all_but_vanished_is_inverted_within_the_range_of_its_dtype():
+    p = torch.nn.Parameter(torch.zeros(6))
+    preconditioner, memory = NystromPreconditioner(3), Memory([p], {p: {}}, {})
+    preconditioner.bind(memory)
+    preconditioner.refresh(lambda v: [1e-36 * v[0]], [p.detach()])
+    (found,) = preconditioner.apply([torch.full((6,), 1e-36)], 0.0)
+    assert bool(torch.isfinite(found).all())
+    memory.scalars["nystrom_values"] = [1e-40, 1e-41, 1e-42]
+    (found,) = preconditioner.apply([torch.full((6,), 1e-36)], 0.0)
+    assert bool(torch.isfinite(found).all())
+
+
 @pytest.mark.parametrize("rank", [20, 50])
 @pytest.mark.parametrize("damping", [0.0, 0.1])
 def test_full_rank_gives_the_inverse(rank, damping):
