@@ -90,7 +90,8 @@ class GaussNewtonCGDirection:
         products = point.affordable(self._options.max_iterations + 1, GAUSS_NEWTON_PRODUCT) - 1  # one may go into the damping
         if products < 1:
             z = apply(point.inverse_diagonal, point.gradient)
-            return self._steepest(z, initial_step(point, z), "the budget allows no Gauss-Newton product")
+            proposal = self._steepest(z, initial_step(point, z), "the budget allows no Gauss-Newton product")
+            return replace(proposal, unaffordable=True)
         damping = self._damping(operator, point)
         result = self._solve(operator, damping, point, products)
         vectors.copy_(self._solution, result.solution)

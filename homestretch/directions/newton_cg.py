@@ -95,7 +95,7 @@ class NewtonCGDirection:
         self._reach = math.inf
         operator, extra = self._operator(point), dict[str, float]()
         if not point.affordable(1, HESSIAN_PRODUCT):
-            return self._steepest(point, "the budget allows no Hessian product")
+            return self._steepest(point, "the budget allows no Hessian product", unaffordable=True)
         if self._nystrom is not None and self._nystrom.due and self._nystrom.rank < point.affordable(_ANY, HESSIAN_PRODUCT):
             made = self._nystrom.refresh(operator, point.parameters)
             extra["sketch_products"] = float(made)
@@ -129,7 +129,7 @@ class NewtonCGDirection:
             return
         if step.gain_ratio > _GOOD and self._on_border:
             scalars["radius"] = 2.0 * float(scalars["radius"])
-        elif not step.gain_ratio >= _POOR:
+        elif step.gain_ratio < _POOR:  # that of the steepest descent, which has no model, is not known
             scalars["radius"] = 0.25 * float(scalars["radius"])
 
     def reject(self, step: Step, point: Point) -> bool:
@@ -192,9 +192,18 @@ class NewtonCGDirection:
             return self._steepest(point, "no product was finite")
         return Proposal(result.solution, 1.0, scaled=True, extra=extra)
 
-    def _steepest(self, point: Point, why: str) -> Proposal:
+    def _steepest(self, point: Point, why: str, *, unaffordable: bool = False) -> Proposal:
+        """The preconditioned steepest descent, within the trust region if there is one."""
+        scalars = self._memory.scalars
+        scalars["steepest"] = True  # until a step is accepted: the products would be the same ones again
         z = apply(point.inverse_diagonal, point.gradient)
-        return Proposal(vectors.negative(z), initial_step(point, z), restart=why)
+        first = initial_step(point, z)
+        if self._first_radius is not None:
+            (gz,) = point.dots((point.gradient, z))
+            size = math.sqrt(gz)  # of z in the preconditioner's norm
+            first = min(first, float(scalars["radius"]) / size) if size > 0.0 else first
+            self._reach = first * size
+        return Proposal(vectors.negative(z), first, restart=why, unaffordable=unaffordable)
 
 
 def next_forcing(last: float, norm_before: float, norm_after: float) -> float:
