@@ -27,7 +27,6 @@ from homestretch.vectors import Vector
 
 _GOOD, _POOR = 0.75, 0.25  # gain ratios beyond which the damping changes (Martens, section 4.1)
 _LARGEST = 1e-3  # damping over the largest number of the dtype, beyond which products overflow
-_NO_MOVE = 1e-2  # a step below this times the parameters' rounding unit changes nothing
 
 
 class GaussNewtonCGDirection:
@@ -118,12 +117,11 @@ class GaussNewtonCGDirection:
             self._scale_damping(1.0 / self._factor)
 
     def reject(self, step: Step, point: Point) -> bool:
-        """Much more damping; no more proposals once they would not move the parameters."""
+        """Much more damping; no more proposals once they would change nothing."""
         self._scale_damping(1.0 / self._factor**4)
         if float(self._memory.scalars["damping"]) > _LARGEST * torch.finfo(point.gradient[0].dtype).max:
             return False
-        unit = vectors.working_eps(point.parameters[0].dtype)
-        return vectors.norm(step.direction, point.groups) > _NO_MOVE * unit * vectors.norm(point.parameters, point.groups)
+        return point.notices(step)
 
     def renew(self, point: Point) -> str:
         """Damping and last solution still fit a function that has changed a little."""

@@ -29,7 +29,6 @@ _GAMMA, _ALPHA = 0.9, 2.0  # Eisenstat and Walker's choice 2
 _MATTERS = 0.1  # the last forcing term limits the next one only while its image is above this (their safeguard)
 _GOOD, _POOR = 0.75, 0.25  # gain ratios beyond which the radius changes (Nocedal and Wright, algorithm 4.1)
 _ANY = 1 << 30  # products
-_NO_MOVE = 1e-2  # a step below this times the parameters' rounding unit changes nothing
 
 
 class NewtonCGDirection:
@@ -133,16 +132,14 @@ class NewtonCGDirection:
             scalars["radius"] = 0.25 * float(scalars["radius"])
 
     def reject(self, step: Step, point: Point) -> bool:
-        """A quarter of the radius, while that still moves the parameters; after a line search, the steepest descent, once."""
+        """A quarter of the radius, while that still changes anything; after a line search, the steepest descent, once."""
         scalars = self._memory.scalars
         if self._first_radius is None:
             tried = bool(scalars["steepest"])
             scalars["steepest"] = not tried
             return not tried
-        length = vectors.norm(step.direction, point.groups)
         scalars["radius"] = 0.25 * min(float(scalars["radius"]), self._reach)  # a longer radius would give the same step
-        unit = vectors.working_eps(point.parameters[0].dtype)
-        return length > _NO_MOVE * unit * vectors.norm(point.parameters, point.groups)
+        return point.notices(step)
 
     def renew(self, point: Point) -> str:
         """The low-rank preconditioner is of another function: make it anew."""

@@ -128,6 +128,10 @@ def nystrom(sketch: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         U of shape (n, r) and the eigenvalues of shape (r,), in float64 on the host.
     """
     eps = vectors.working_eps(image.dtype)
+    exponent = torch.frexp(
+        image.abs().amax()
+    ).exponent  # a power of two changes no digit; the squares stay in the dtype's range
+    image = torch.ldexp(image, -exponent)
     core = (sketch.T @ image).to("cpu", torch.float64)  # small: the rest of its algebra is done on the host
     core = 0.5 * (core + core.T)
     size = float(torch.linalg.matrix_norm(image))
@@ -136,4 +140,5 @@ def nystrom(sketch: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
     values = (values + shift).clamp_min(eps * max(size, torch.finfo(image.dtype).tiny))
     root = torch.add(image, sketch, alpha=shift) @ (turns / values.sqrt()).to(image)
     basis, singular, _ = torch.linalg.svd(root, full_matrices=False)
-    return basis, (singular.to("cpu", torch.float64).square() - shift).clamp_min(0.0)
+    values = (singular.to("cpu", torch.float64).square() - shift).clamp_min(0.0)
+    return basis, torch.ldexp(values, exponent.cpu())

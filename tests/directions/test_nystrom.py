@@ -47,6 +47,18 @@ def test_a_matrix_that_has_all_but_vanished_is_inverted_within_the_range_of_its_
     assert bool(torch.isfinite(found).all())
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_the_units_of_the_matrix_do_not_matter_in_float32(size):
+    matrix = symmetric(DECAY).float()
+    sketch = torch.linalg.qr(torch.randn(20, 5))[0]
+    basis, values = nystrom(sketch, matrix @ sketch)
+    other, scaled = nystrom(sketch, (matrix * size) @ sketch)
+    torch.testing.assert_close(scaled / size, values, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(
+        other @ torch.diag(scaled / size).float() @ other.T, basis @ torch.diag(values).float() @ basis.T, rtol=1e-3, atol=1e-1
+    )
+
+
 @pytest.mark.parametrize("rank", [20, 50])
 @pytest.mark.parametrize("damping", [0.0, 0.1])
 def test_full_rank_gives_the_inverse(rank, damping):
