@@ -96,7 +96,7 @@ class ConjugateGradientDirection:
         vectors.add_(y, step.gradient_after)  # the old gradient's buffer now holds y
         terms = self._terms(y, step, point)
         scalars["beta"] = beta = self._safe_beta(terms)
-        scalars["restart"] = self._why_restart(terms, beta, point)
+        scalars["restart"] = self._why_restart(terms, beta)
 
     def reject(self, step: Step, point: Point) -> bool:
         """Start afresh, unless this was a fresh start already."""
@@ -131,10 +131,11 @@ class ConjugateGradientDirection:
             return math.nan
         return beta
 
-    def _why_restart(self, terms: BetaTerms, beta: float, point: Point) -> str:
+    def _why_restart(self, terms: BetaTerms, beta: float) -> str:
         if not math.isfinite(beta):
             return "beta is not finite"
-        limit = self._restart_every or _RESTART * vectors.size(point.parameters)
+        # of all parameters, those of other ranks included: a restart on one rank alone would part them
+        limit = self._restart_every or _RESTART * vectors.size(self._memory.parameters)
         if int(self._memory.scalars["since_restart"]) >= limit:
             return f"{limit} iterations since the last restart"
         if self._powell is not None and abs(terms.gz - terms.yz) >= self._powell * terms.gz:
