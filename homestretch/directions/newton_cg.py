@@ -10,7 +10,10 @@ al. (2024), see :mod:`homestretch.directions.nystrom`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from copy import copy
+
+from torch import Tensor
 
 from homestretch import vectors
 from homestretch.cost import HESSIAN_PRODUCT
@@ -20,6 +23,7 @@ from homestretch.directions.conjugate_gradient import initial_step
 from homestretch.directions.gradient_differences import GradientDifferences
 from homestretch.directions.linear_cg import CGOptions, CGResult, CGStatus, linear_cg
 from homestretch.directions.nystrom import NystromPreconditioner
+from homestretch.errors import UnsupportedError
 from homestretch.objective.base import HessianProducts
 from homestretch.preconditioners import apply
 from homestretch.vectors import Vector
@@ -74,8 +78,18 @@ class NewtonCGDirection:
         self._follow = follow
         self._nystrom = None if nystrom is None else copy(nystrom)  # its state is this method's own
 
+    def check(self, parameters: Sequence[Tensor]) -> None:
+        """Refuse parameters that the low-rank preconditioner cannot serve.
+
+        Raises:
+            UnsupportedError: If they are sharded.
+        """
+        if self._nystrom is not None and vectors.shard_groups(parameters):
+            raise UnsupportedError("nystrom is a dense preconditioner and cannot work on sharded parameters: leave it out")
+
     def bind(self, memory: Memory) -> None:
         """Nothing but numbers is kept, and the low-rank preconditioner."""
+        self.check(memory.parameters)
         self._memory = memory
         memory.scalars.setdefault("forcing", _LOOSEST)
         memory.scalars.setdefault("radius", self._first_radius or math.inf)

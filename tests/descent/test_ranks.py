@@ -11,10 +11,10 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from homestretch import LBFGS, ConjugateGradient, Objective
+from homestretch import LBFGS, ConjugateGradient, NewtonCG, Objective
 from homestretch.directions import conjugate_gradient
 
-METHODS = {"cg": ConjugateGradient, "lbfgs": LBFGS}
+METHODS = {"cg": ConjugateGradient, "lbfgs": LBFGS, "newton-cg": NewtonCG}
 STEPS = 6
 
 
@@ -97,8 +97,10 @@ def worker(rank, how, method, address, results):
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("how", ["closure", "objective", "sharded"])
+@pytest.mark.parametrize(
+    ("how", "method"),
+    [(how, method) for how in ("closure", "objective", "sharded") for method in ("cg", "lbfgs")] + [("sharded", "newton-cg")],
+)
 def test_ranks_take_the_same_steps(how, method, tmp_path):
     mp.spawn(worker, args=(how, method, str(tmp_path / "rendezvous"), str(tmp_path)), nprocs=2)
     (losses, point), (other_losses, other_point) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))

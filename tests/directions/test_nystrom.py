@@ -7,6 +7,7 @@ from torch import nn
 from homestretch import NewtonCG, vectors
 from homestretch.directions.base import Memory
 from homestretch.directions.nystrom import NystromPreconditioner, nystrom
+from homestretch.errors import UnsupportedError
 
 LIKE = [torch.zeros(3, 4, dtype=torch.float64), torch.zeros(8, dtype=torch.float64)]
 DECAY = torch.logspace(3, -3, 20, dtype=torch.float64)
@@ -190,3 +191,10 @@ def test_one_preconditioner_may_be_given_to_two_methods():
     for _ in range(6):
         together = [optimizer.step(closure) for optimizer, closure in pairs]
     assert together == apart
+
+
+def test_sharded_parameters_are_refused(monkeypatch):
+    monkeypatch.setattr(vectors, "shard_groups", lambda tensors: [object()])
+    with pytest.raises(UnsupportedError, match="nystrom is a dense preconditioner and cannot work on sharded parameters"):
+        NewtonCG([nn.Parameter(torch.zeros(3))], nystrom=NystromPreconditioner())
+    NewtonCG([nn.Parameter(torch.zeros(3))])
