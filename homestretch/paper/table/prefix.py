@@ -144,6 +144,7 @@ def _write(
     for record, observation in zip(epochs, observations, strict=False):
         optimizer.resort.observe_first(observation.cost, observation.loss)
         decision = rule.observe(observation)
+        optimizer.swap_reason = decision.reason  # which a run that begins with its last epoch would not have
         history.append(record)
         values = dict(decision.values)
         history.append(

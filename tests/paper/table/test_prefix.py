@@ -37,12 +37,14 @@ def test_a_run_from_shared_epochs_is_the_run_by_itself(adam, tmp_path, name):
     by_itself, shared = tmp_path / "by-itself", tmp_path / "shared"
     for place in (by_itself, shared):
         place.mkdir()
-    train(load_task(PROBLEM), recipe, EPOCHS, Control(by_itself))
+    alone = train(load_task(PROBLEM), recipe, EPOCHS, Control(by_itself))
     task = load_task(PROBLEM)
     epoch = graft(adam, task, recipe, EPOCHS, shared)
     assert epoch > 0
     result = train(task, recipe, EPOCHS, Control(shared, resume=True))
     assert course(shared) == course(by_itself)
+    assert (result.swap_epoch, result.swap_reason) == (alone.swap_epoch, alone.swap_reason)
+    assert result.swap_reason
     assert result.gradient_equivalents == course(shared)[0][-1][-1] or name == "lbfgs"
 
 
