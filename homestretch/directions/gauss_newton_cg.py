@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import torch
 
-from homestretch import vectors
+from homestretch import arguments, vectors
 from homestretch.cost import GAUSS_NEWTON_PRODUCT
 from homestretch.directions.alignment import Operator, gauss_newton_operator, said
 from homestretch.directions.base import Memory, Point, Proposal, Step
@@ -63,13 +63,13 @@ class GaussNewtonCGDirection:
         for name, value in (("factor", factor), ("decay", decay)):
             if not 0.0 <= value < 1.0 or (name == "factor" and value == 0.0):
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
-        if curvature_samples is not None and curvature_samples < 1:
-            raise ValueError(f"curvature_samples must be positive, got {curvature_samples}")
-        self._options = CGOptions(max_iterations=max_products, tolerance=tolerance, progress=progress)
+        self._options = CGOptions(
+            max_iterations=arguments.count("max_products", max_products), tolerance=tolerance, progress=progress
+        )
         self._first_damping = damping
         self._factor = factor
         self._decay = decay
-        self._samples = curvature_samples
+        self._samples = None if curvature_samples is None else arguments.count("curvature_samples", curvature_samples)
 
     def bind(self, memory: Memory) -> None:
         """Allocate the last solution, from which the next solve starts."""

@@ -15,7 +15,7 @@ from copy import copy
 
 from torch import Tensor
 
-from homestretch import vectors
+from homestretch import arguments, vectors
 from homestretch.cost import HESSIAN_PRODUCT
 from homestretch.directions.alignment import Operator, hessian_operator, said
 from homestretch.directions.base import Memory, Point, Proposal, Step
@@ -52,6 +52,7 @@ class NewtonCGDirection:
         nystrom: A preconditioner made of Hessian products, in place of the diagonal one; ``None`` for none.
 
     Raises:
+        TypeError: If ``nystrom`` is no such preconditioner.
         ValueError: If a number is out of range.
     """
 
@@ -66,13 +67,13 @@ class NewtonCGDirection:
         follow: bool = True,
         nystrom: NystromPreconditioner | None = None,
     ) -> None:
-        if max_products < 1:
-            raise ValueError(f"max_products must be positive, got {max_products}")
         if not 0.0 <= damping < math.inf:
             raise ValueError(f"damping must be finite and not negative, got {damping}")
         if trust_radius is not None and not 0.0 < trust_radius < math.inf:
             raise ValueError(f"trust_radius must be finite and positive, or None for a line search, got {trust_radius}")
-        self._max_products = max_products
+        if nystrom is not None and not isinstance(nystrom, NystromPreconditioner):
+            raise TypeError(f"nystrom must be a NystromPreconditioner(), or None for none, got {nystrom!r}")
+        self._max_products = arguments.count("max_products", max_products)
         self._damping = damping
         self._first_radius = trust_radius
         self._follow = follow

@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from homestretch import vectors
+from homestretch import arguments, vectors
 from homestretch.directions.alignment import Operator
 from homestretch.directions.base import Memory
 from homestretch.vectors import Vector
@@ -35,16 +35,12 @@ class NystromPreconditioner:
         seed: Where the random directions come from, together with the count of approximations made.
 
     Raises:
-        ValueError: If ``rank`` or ``every`` is not positive.
+        ValueError: If ``rank`` or ``every`` is not a whole number from 1.
     """
 
     def __init__(self, rank: int = 60, every: int = 20, seed: int = 0) -> None:
-        if rank < 1:
-            raise ValueError(f"rank must be a positive number of Hessian products, got {rank}")
-        if every < 1:
-            raise ValueError(f"every must be a positive number of iterations, got {every}")
-        self._rank = rank
-        self._every = every
+        self._rank = arguments.count("rank", rank)
+        self._every = arguments.count("every", every)
         self._seed = seed
 
     def bind(self, memory: Memory) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from homestretch import arguments
 from homestretch.line import LineFunction, SearchResult, SearchStatus
 from homestretch.searches.first_step import first_step
 from homestretch.searches.interpolation import minimum, secant
@@ -60,8 +61,7 @@ class HagerZhang:
             raise ValueError(f"expand must be greater than 1, got {self.expand}")
         if not (0.0 < self.theta < 1.0 and 0.0 < self.gamma < 1.0):
             raise ValueError(f"theta and gamma must lie between 0 and 1, got {self.theta} and {self.gamma}")
-        if not self.max_evaluations >= 1:
-            raise ValueError(f"max_evaluations must be positive, got {self.max_evaluations}")
+        arguments.count("max_evaluations", self.max_evaluations)
 
     def __call__(self, line: LineFunction) -> SearchResult:
         """Find a step that meets the conditions."""

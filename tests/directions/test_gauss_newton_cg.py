@@ -189,7 +189,7 @@ def test_needs_products():
 @pytest.mark.parametrize(
     ("options", "match"),
     [({"damping": 0.0}, "damping"), ({"factor": 1.0}, "factor"), ({"decay": -0.1}, "decay"),
-     ({"curvature_samples": 0}, "samples"), ({"max_products": 0}, "max_iterations")],
+     ({"curvature_samples": 0}, "samples"), ({"max_products": 0}, "max_products"), ({"curvature_samples": 2.5}, "samples")],
 )  # fmt: skip
 def test_refuses_bad_options(options, match):
     with pytest.raises(ValueError, match=match):

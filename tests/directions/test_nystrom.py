@@ -168,7 +168,7 @@ def test_is_due_again_after_its_iterations():
 
 @pytest.mark.parametrize(("options", "name"), [({"rank": 0}, "rank"), ({"every": 0}, "every")])
 def test_wrong_settings_are_refused(options, name):
-    with pytest.raises(ValueError, match=f"{name} must be a positive number"):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number"):
         NystromPreconditioner(**options)
 
 
