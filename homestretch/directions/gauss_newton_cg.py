@@ -86,7 +86,8 @@ class GaussNewtonCGDirection:
         """Solve for the step at the present damping."""
         function = self._curvature_function(point.function)
         operator = gauss_newton_operator(function, self._memory.parameters, "GaussNewtonCG")
-        products = point.affordable(self._options.max_iterations + 1, GAUSS_NEWTON_PRODUCT) - 1  # one may go into the damping
+        share = 1.0 if function is point.function else function.samples / point.function.samples  # type: ignore[attr-defined]
+        products = point.affordable(self._options.max_iterations + 1, share * GAUSS_NEWTON_PRODUCT) - 1  # one for the damping
         if products < 1:
             z = apply(point.inverse_diagonal, point.gradient)
             proposal = self._steepest(z, initial_step(point, z), "the budget allows no Gauss-Newton product")

@@ -216,3 +216,15 @@ def test_in_float32_extreme_residuals_are_fitted_or_given_up(scale):
     optimizer = GaussNewtonCG([x])
     optimizer.minimize(f, 60)
     assert f.loss() / scale**2 == pytest.approx(exact, rel=2e-2)
+
+
+def test_products_of_a_part_of_the_samples_are_as_cheap_to_a_budget_as_they_are():
+    """They were taken for products of all samples: the budget paid for a few of them, then for none, with most of it left."""
+    made = []
+    for options in ({}, {"budget": 20.0}):
+        model, f = classifier()
+        optimizer = GaussNewtonCG(model.parameters(), curvature_samples=f.samples // 10, **options)
+        optimizer.step(f)
+        assert f.meter.gradient_equivalents < 20.0
+        made.append(optimizer.history[0].extra["inner_iterations"])
+    assert made[0] == made[1] > 4.0
