@@ -29,6 +29,7 @@ class SearchStatus(Enum):
     CONVERGED = "the step meets the search's conditions"
     ROUNDING = "the step meets them as far as rounding lets losses be told apart"
     LIMIT = "the search used up its evaluations; its best step is returned"
+    RESOLVED = "no step meets the conditions where steps can be told apart; the best one is returned"
     NO_DECREASE = "no step with a lower loss was found"
     REJECTED = "the step lowers the loss, but by too little of what was promised"
     NON_FINITE = "every step tried gave a loss or gradient that is not finite"

@@ -59,6 +59,43 @@ class Diagonal:
         self.inverse_diagonal: Vector | None = inverse
 
 
+def checked(preconditioner: Preconditioner | None) -> Preconditioner:
+    """The preconditioner, the identity for ``None``.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if preconditioner is None:
+        return Identity()
+    if isinstance(preconditioner, type) or not hasattr(preconditioner, "inverse_diagonal"):
+        raise TypeError(f"preconditioner must be one such as Diagonal([...]) or Identity(), got {preconditioner!r}")
+    return preconditioner
+
+
+def inverse_for(preconditioner: Preconditioner, parameters: Sequence[Tensor]) -> Vector | None:
+    """The diagonal of the inverse in the dtypes of ``parameters``; ``None`` for the identity.
+
+    Raises:
+        ValueError: If it does not fit them, or an entry is not positive and finite in their dtypes.
+    """
+    inverse = preconditioner.inverse_diagonal
+    if inverse is None:
+        return None
+    shapes, asked = [tuple(d.shape) for d in inverse], [tuple(p.shape) for p in parameters]
+    if shapes != asked:
+        raise ValueError(
+            f"preconditioner must have one tensor for each trainable parameter, of its shape: got shapes {shapes} for "
+            f"parameters of shapes {asked}"
+        )
+    cast = [d.to(p.dtype) for d, p in zip(inverse, parameters, strict=True)]
+    if not all(bool(((d > 0.0) & d.isfinite()).all()) for d in cast):
+        raise ValueError(
+            "preconditioner must have positive finite entries in the parameters' dtype, or its directions do not go downhill: "
+            "keep them from zero and infinity"
+        )
+    return cast
+
+
 def apply(preconditioner_diagonal: Vector | None, vector: Vector) -> Vector:
     """:math:`M^{-1} v`; ``v`` itself (not a copy) for the identity."""
     return vector if preconditioner_diagonal is None else vectors.multiply(preconditioner_diagonal, vector)

@@ -130,8 +130,18 @@ def scale_(a: Sequence[Tensor], factor: float) -> None:
 
 
 def add_(a: Sequence[Tensor], b: Sequence[Tensor], factor: float = 1.0) -> None:
-    """Add in place: ``a += factor * b``."""
-    if a:
+    """Add in place: ``a += factor * b``.
+
+    A factor beyond the range of the vectors' dtype, as goes with a vector that has all but vanished in float32, is taken in
+    two; what overflows all the same is infinite.
+    """
+    if not a:
+        return
+    largest = _largest_factor(factor, a)
+    if abs(factor) > largest:
+        root = min(math.sqrt(abs(factor)), largest)
+        torch._foreach_add_(list(a), torch._foreach_mul(list(b), math.copysign(root, factor)), alpha=root)
+    else:
         torch._foreach_add_(list(a), list(b), alpha=factor)
 
 
@@ -151,21 +161,9 @@ def negative(a: Sequence[Tensor]) -> Vector:
 
 
 def assign_sum_(target: Sequence[Tensor], start: Sequence[Tensor], direction: Sequence[Tensor], step: float) -> None:
-    """Set ``target = start + step * direction``: a point on a line, always computed from its start.
-
-    A step beyond the range of the vectors' dtype, as along a direction that has all but vanished in float32, is taken in two
-    factors; what overflows all the same is infinite.
-    """
-    if not target:
-        return
-    torch._foreach_copy_(list(target), list(start))
-    largest = _largest_factor(step, target)
-    if abs(step) > largest:
-        factor = min(math.sqrt(abs(step)), largest)
-        scaled = torch._foreach_mul(list(direction), math.copysign(factor, step))
-        torch._foreach_add_(list(target), scaled, alpha=factor)
-    else:
-        torch._foreach_add_(list(target), list(direction), alpha=step)
+    """Set ``target = start + step * direction``: a point on a line, always computed from its start; any step."""
+    copy_(target, start)
+    add_(target, direction, step)
 
 
 def _largest_factor(step: float, vector: Sequence[Tensor]) -> float:

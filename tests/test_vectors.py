@@ -157,6 +157,9 @@ def test_step_beyond_the_range_of_the_dtype(dtype):
     assert bool(torch.isinf(target[0]).all()) or dtype is torch.float64
     vectors.assign_sum_(target, start, [torch.ones(3, dtype=dtype)], math.inf)
     assert bool(torch.isinf(target[0]).all())
+    total = [torch.ones(3, dtype=dtype)]
+    vectors.add_(total, [tiny], step)
+    torch.testing.assert_close(total[0].double(), 1.0 + tiny.double() * step, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

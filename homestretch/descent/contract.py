@@ -19,7 +19,7 @@ from homestretch.directions.base import Direction, Memory
 from homestretch.errors import UnsupportedError
 from homestretch.objective.base import Function
 from homestretch.pickling import whole_state
-from homestretch.preconditioners import Identity, Inverse, Preconditioner
+from homestretch.preconditioners import Identity, Inverse, Preconditioner, inverse_for
 from homestretch.vectors import Vector
 
 _SCALARS = "descent"  # the key in the first parameter group that holds all scalars
@@ -182,16 +182,9 @@ class TorchContract(Optimizer):
 
     def _take_preconditioner(self) -> None:
         """Put the preconditioner into the state, in the parameters' dtype."""
-        inverse = self.preconditioner.inverse_diagonal
-        if inverse is None:
-            return
-        shapes, asked = [tuple(d.shape) for d in inverse], [tuple(p.shape) for p in self._local]
-        if shapes != asked:
-            raise ValueError(
-                f"preconditioner must have one tensor for each trainable parameter, of its shape: got shapes {shapes} for "
-                f"parameters of shapes {asked}"
-            )
-        self.memory.set("inverse_diagonal", [d.to(p.dtype) for d, p in zip(inverse, self._local, strict=True)])
+        inverse = inverse_for(self.preconditioner, self._local)
+        if inverse is not None:
+            self.memory.set("inverse_diagonal", inverse)
 
     def _cast_state(self) -> None:
         """The parameters have another dtype: so has the state, and what the direction has learned stays."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from homestretch import arguments
 from homestretch.cost import CostMeter
 from homestretch.descent.stop import StopReason
 
@@ -25,7 +26,8 @@ class Limits:
         seconds: Stop after this much wall time.
 
     Raises:
-        ValueError: If a number is negative, or the target is none.
+        TypeError: If one is no number.
+        ValueError: If a number is negative, or the target is NaN.
     """
 
     def __init__(
@@ -33,7 +35,7 @@ class Limits:
     ) -> None:
         for name, value in (("gradient_tolerance", gradient_tolerance), ("budget", budget), ("seconds", seconds)):
             refuse_negative(name, value)
-        if target_loss is not None and math.isnan(target_loss):
+        if target_loss is not None and math.isnan(arguments.number("target_loss", target_loss)):
             raise ValueError("target_loss must be a number, got nan")
         self.gradient_tolerance = gradient_tolerance
         self.target_loss = target_loss
@@ -98,10 +100,11 @@ class Purse:
 
 
 def refuse_negative(name: str, value: float | None) -> None:
-    """Refuse a negative number, and one that is none.
+    """Refuse a negative number, and what is none.
 
     Raises:
-        ValueError: If it is one.
+        TypeError: If it is of another type.
+        ValueError: If it is negative or NaN.
     """
-    if value is not None and not value >= 0.0:
+    if value is not None and not arguments.number(name, value) >= 0.0:
         raise ValueError(f"{name} must not be negative, got {value}")

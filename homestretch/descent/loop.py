@@ -21,9 +21,9 @@ from homestretch.history import History
 from homestretch.line import Line, Search, SearchResult, SearchStatus
 from homestretch.objective import living
 from homestretch.objective.base import Function
-from homestretch.preconditioners import Identity, Preconditioner, adam_moments
+from homestretch.preconditioners import Preconditioner, adam_moments, checked
 
-_FAILED = (SearchStatus.LIMIT, SearchStatus.NO_DECREASE)
+_FAILED = (SearchStatus.LIMIT, SearchStatus.RESOLVED, SearchStatus.NO_DECREASE)
 _MAX_PROPOSALS = 60  # proposals in one iteration, for damped methods that see many rejections
 
 
@@ -56,7 +56,7 @@ class Descent(CurrentPoint):
         start_loss: Loss at the start of the latest :meth:`step`, by the function as it was then; NaN before the first.
 
     Raises:
-        TypeError: If ``search`` is not a line search.
+        TypeError: If ``search`` is not a line search, or another argument of a wrong type.
         ValueError: If a number is out of range, or the preconditioner does not fit the parameters.
         NonFiniteError: At the first step, and where the function has changed, if loss or gradient are not finite there.
     """
@@ -86,7 +86,7 @@ class Descent(CurrentPoint):
         )
         self.direction = direction
         self.search = search
-        self.preconditioner: Preconditioner = preconditioner or Identity()
+        self.preconditioner = checked(preconditioner)
         self.history = History()
         self.start_loss = math.nan
         super().__init__(params, rounding=rounding, maximize=maximize)
@@ -274,12 +274,11 @@ class Descent(CurrentPoint):
             if not length:
                 status = SearchStatus.BUDGET if line.exhausted(graded=False) else SearchStatus.NON_FINITE
             elif vain or loss > ceiling:
-                length = 0.0
-        predicted = proposal.predicted_at(length)
-        step = Step(
-            length, proposal.vector, self._gradient_buffer, self._gradient(),
-            line.start_loss, loss, line.start_slope, slope, norm, (line.start_loss - loss) / (predicted or math.nan),
-        )  # fmt: skip
+                told = vain and -length * line.start_slope <= line.noise  # nor would more evaluations find anything
+                length, status = 0.0, SearchStatus.NO_DECREASE if told else status
+        gain = (line.start_loss - loss) / (proposal.predicted_at(length) or math.nan)
+        before, after = self._gradient_buffer, self._gradient()
+        step = Step(length, proposal.vector, before, after, line.start_loss, loss, line.start_slope, slope, norm, gain)
         return step, status
 
     def _accept(self, function: Function, step: Step) -> None:

@@ -143,6 +143,7 @@ class NewtonCG(Descent):
             max_products=max_products, damping=damping, trust_radius=trust_radius, follow=follow, nystrom=nystrom
         )
         super().__init__(params, direction, search or (HagerZhang() if trust_radius is None else Unit()), **options)
+        direction.check(self.parameters)
 
 
 class GaussNewtonCG(Descent):

@@ -29,7 +29,7 @@ class Tally:
 
     def propose(self, proposal: Proposal) -> None:
         """Take in a proposal."""
-        if proposal.restart:
+        if proposal.restart and proposal.restart not in self.restarts:
             self.restarts.append(proposal.restart)
 
     def search(self, line: Line) -> None:

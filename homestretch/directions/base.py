@@ -14,6 +14,8 @@ from homestretch import vectors
 from homestretch.objective.base import Function
 from homestretch.vectors import Vector
 
+_UNNOTICED = 1e-2  # changes below this times the rounding unit change nothing
+
 
 @dataclass
 class Point:
@@ -40,6 +42,12 @@ class Point:
     def affordable(self, products: int, price: float) -> int:
         """How many of ``products`` at this price the budget allows, two evaluations for the search set aside."""
         return products if self.left == math.inf else max(min(products, int((self.left - 2.0) / price)), 0)
+
+    def notices(self, step: Step) -> bool:
+        """Whether a step of length 1 that was rejected is beyond the rounding of parameters and loss."""
+        least = _UNNOTICED * vectors.working_eps(self.parameters[0].dtype)
+        length, size = vectors.norm(step.direction, self.groups), vectors.norm(self.parameters, self.groups)
+        return length > least * size and abs(step.slope_before) > least * abs(self.loss)
 
     def dots(self, *pairs: tuple[Sequence[Tensor], Sequence[Tensor]]) -> list[float]:
         """Inner products, all in one all-reduce."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from homestretch import vectors
+from homestretch import arguments, vectors
 from homestretch.directions.base import Memory, Point, Proposal, Step
 from homestretch.directions.betas import BETAS, Beta, BetaTerms
 from homestretch.preconditioners import apply
@@ -38,14 +38,12 @@ class ConjugateGradientDirection:
     def __init__(
         self, beta: str | Beta = "hager-zhang", *, restart_every: int | None = None, powell: float | None = None
     ) -> None:
-        if isinstance(beta, str) and beta not in BETAS:
+        if beta not in BETAS if isinstance(beta, str) else not callable(beta):
             raise ValueError(f"beta must be a function or one of {', '.join(BETAS)}, got {beta!r}")
-        if restart_every is not None and restart_every < 1:
-            raise ValueError(f"restart_every must be a positive number of iterations, got {restart_every}")
         if powell is not None and not powell > 0.0:
             raise ValueError(f"powell must be positive, got {powell}")
         self._beta = BETAS[beta] if isinstance(beta, str) else beta
-        self._restart_every = restart_every
+        self._restart_every = None if restart_every is None else arguments.count("restart_every", restart_every)
         self._powell = powell
 
     def bind(self, memory: Memory) -> None:
@@ -96,7 +94,7 @@ class ConjugateGradientDirection:
         vectors.add_(y, step.gradient_after)  # the old gradient's buffer now holds y
         terms = self._terms(y, step, point)
         scalars["beta"] = beta = self._safe_beta(terms)
-        scalars["restart"] = self._why_restart(terms, beta, point)
+        scalars["restart"] = self._why_restart(terms, beta)
 
     def reject(self, step: Step, point: Point) -> bool:
         """Start afresh, unless this was a fresh start already."""
@@ -131,10 +129,11 @@ class ConjugateGradientDirection:
             return math.nan
         return beta
 
-    def _why_restart(self, terms: BetaTerms, beta: float, point: Point) -> str:
+    def _why_restart(self, terms: BetaTerms, beta: float) -> str:
         if not math.isfinite(beta):
             return "beta is not finite"
-        limit = self._restart_every or _RESTART * vectors.size(point.parameters)
+        # of all parameters, those of other ranks included: a restart on one rank alone would part them
+        limit = self._restart_every or _RESTART * vectors.size(self._memory.parameters)
         if int(self._memory.scalars["since_restart"]) >= limit:
             return f"{limit} iterations since the last restart"
         if self._powell is not None and abs(terms.gz - terms.yz) >= self._powell * terms.gz:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import torch
 
-from homestretch import vectors
+from homestretch import arguments, vectors
 from homestretch.cost import GAUSS_NEWTON_PRODUCT
 from homestretch.directions.alignment import Operator, gauss_newton_operator, said
 from homestretch.directions.base import Memory, Point, Proposal, Step
@@ -27,7 +27,6 @@ from homestretch.vectors import Vector
 
 _GOOD, _POOR = 0.75, 0.25  # gain ratios beyond which the damping changes (Martens, section 4.1)
 _LARGEST = 1e-3  # damping over the largest number of the dtype, beyond which products overflow
-_NO_MOVE = 1e-2  # a step below this times the parameters' rounding unit changes nothing
 
 
 class GaussNewtonCGDirection:
@@ -64,13 +63,13 @@ class GaussNewtonCGDirection:
         for name, value in (("factor", factor), ("decay", decay)):
             if not 0.0 <= value < 1.0 or (name == "factor" and value == 0.0):
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
-        if curvature_samples is not None and curvature_samples < 1:
-            raise ValueError(f"curvature_samples must be positive, got {curvature_samples}")
-        self._options = CGOptions(max_iterations=max_products, tolerance=tolerance, progress=progress)
+        self._options = CGOptions(
+            max_iterations=arguments.count("max_products", max_products), tolerance=tolerance, progress=progress
+        )
         self._first_damping = damping
         self._factor = factor
         self._decay = decay
-        self._samples = curvature_samples
+        self._samples = None if curvature_samples is None else arguments.count("curvature_samples", curvature_samples)
 
     def bind(self, memory: Memory) -> None:
         """Allocate the last solution, from which the next solve starts."""
@@ -87,10 +86,12 @@ class GaussNewtonCGDirection:
         """Solve for the step at the present damping."""
         function = self._curvature_function(point.function)
         operator = gauss_newton_operator(function, self._memory.parameters, "GaussNewtonCG")
-        products = point.affordable(self._options.max_iterations + 1, GAUSS_NEWTON_PRODUCT) - 1  # one may go into the damping
+        share = 1.0 if function is point.function else function.samples / point.function.samples  # type: ignore[attr-defined]
+        products = point.affordable(self._options.max_iterations + 1, share * GAUSS_NEWTON_PRODUCT) - 1  # one for the damping
         if products < 1:
             z = apply(point.inverse_diagonal, point.gradient)
-            return self._steepest(z, initial_step(point, z), "the budget allows no Gauss-Newton product")
+            proposal = self._steepest(z, initial_step(point, z), "the budget allows no Gauss-Newton product")
+            return replace(proposal, unaffordable=True)
         damping = self._damping(operator, point)
         result = self._solve(operator, damping, point, products)
         vectors.copy_(self._solution, result.solution)
@@ -117,12 +118,11 @@ class GaussNewtonCGDirection:
             self._scale_damping(1.0 / self._factor)
 
     def reject(self, step: Step, point: Point) -> bool:
-        """Much more damping; no more proposals once they would not move the parameters."""
+        """Much more damping; no more proposals once they would change nothing."""
         self._scale_damping(1.0 / self._factor**4)
         if float(self._memory.scalars["damping"]) > _LARGEST * torch.finfo(point.gradient[0].dtype).max:
             return False
-        unit = vectors.working_eps(point.parameters[0].dtype)
-        return vectors.norm(step.direction, point.groups) > _NO_MOVE * unit * vectors.norm(point.parameters, point.groups)
+        return point.notices(step)
 
     def renew(self, point: Point) -> str:
         """Damping and last solution still fit a function that has changed a little."""

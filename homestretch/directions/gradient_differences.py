@@ -29,10 +29,11 @@ class GradientDifferences:
 
     def __call__(self, vector: Vector) -> Vector:
         """The Hessian at the point times ``vector``."""
-        if not any(bool(v.any()) for v in vector):
+        groups = self._point.groups
+        if not vectors.max_abs(vector, groups):
             return vectors.zeros_like(vector)
         held = [p.grad for p in self._parameters]
-        step = difference_step(self._point.parameters, vector)
+        step = difference_step(self._point.parameters, vector, groups)
         try:
             product = self._gradient(vector, step)
             vectors.add_(product, self._gradient(vector, -step), -1.0)

@@ -93,8 +93,9 @@ class LBFGSDirection:
             torch.mul(direction[i], step.length, out=self._s[i][slot])
             self._y[i][slot].copy_(y[i])
         columns = self._products(y, py, point, count=self._count + 1)
-        if not bool(((columns[:, -1] > 0.0) & columns[:, -1].isfinite()).all()):
-            self.reset()  # beyond the range of the dtype, even so
+        sy, yy = columns[:, -1].tolist()
+        if not (0.0 < sy < math.inf and 0.0 < yy < math.inf and sy / yy <= min(torch.finfo(t.dtype).max for t in y)):
+            self.reset()  # they or their ratio, by which vectors are scaled, are beyond the range of the dtype, even so
             return
         self._small = _bordered(self._small, columns)
         self._note_scale()

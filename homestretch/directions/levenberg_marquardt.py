@@ -33,7 +33,6 @@ from homestretch.vectors import Vector
 SOLVERS = ("auto", "qr", "normal", "dual")
 SCALES = ("identity", "columns")
 
-_NO_MOVE = 1e-2  # a step below this times the parameters' rounding unit changes nothing
 _GEODESIC_STEP = 0.1  # of the step, for second differences of the residuals (Transtrum and Sethna, section 3)
 
 
@@ -123,12 +122,11 @@ class LevenbergMarquardtDirection:
         self._model = None
 
     def reject(self, step: Step, point: Point) -> bool:
-        """More damping, faster with every rejection; no more proposals once they would not move the parameters."""
+        """More damping, faster with every rejection; no more proposals once they would change nothing."""
         scalars = self._memory.scalars
         scalars["damping"] = float(scalars["damping"]) * float(scalars["growth"])
         scalars["growth"] = float(scalars["growth"]) * 2.0
-        unit = vectors.working_eps(point.parameters[0].dtype)
-        return vectors.norm(step.direction) > _NO_MOVE * unit * vectors.norm(point.parameters)
+        return point.notices(step)
 
     def renew(self, point: Point) -> str:
         """The damping still fits a function that has changed a little; the Jacobian is made anew."""

@@ -10,9 +10,12 @@ al. (2024), see :mod:`homestretch.directions.nystrom`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from copy import copy
 
-from homestretch import vectors
+from torch import Tensor
+
+from homestretch import arguments, vectors
 from homestretch.cost import HESSIAN_PRODUCT
 from homestretch.directions.alignment import Operator, hessian_operator, said
 from homestretch.directions.base import Memory, Point, Proposal, Step
@@ -20,6 +23,7 @@ from homestretch.directions.conjugate_gradient import initial_step
 from homestretch.directions.gradient_differences import GradientDifferences
 from homestretch.directions.linear_cg import CGOptions, CGResult, CGStatus, linear_cg
 from homestretch.directions.nystrom import NystromPreconditioner
+from homestretch.errors import UnsupportedError
 from homestretch.objective.base import HessianProducts
 from homestretch.preconditioners import apply
 from homestretch.vectors import Vector
@@ -29,7 +33,6 @@ _GAMMA, _ALPHA = 0.9, 2.0  # Eisenstat and Walker's choice 2
 _MATTERS = 0.1  # the last forcing term limits the next one only while its image is above this (their safeguard)
 _GOOD, _POOR = 0.75, 0.25  # gain ratios beyond which the radius changes (Nocedal and Wright, algorithm 4.1)
 _ANY = 1 << 30  # products
-_NO_MOVE = 1e-2  # a step below this times the parameters' rounding unit changes nothing
 
 
 class NewtonCGDirection:
@@ -49,6 +52,7 @@ class NewtonCGDirection:
         nystrom: A preconditioner made of Hessian products, in place of the diagonal one; ``None`` for none.
 
     Raises:
+        TypeError: If ``nystrom`` is no such preconditioner.
         ValueError: If a number is out of range.
     """
 
@@ -63,20 +67,30 @@ class NewtonCGDirection:
         follow: bool = True,
         nystrom: NystromPreconditioner | None = None,
     ) -> None:
-        if max_products < 1:
-            raise ValueError(f"max_products must be positive, got {max_products}")
         if not 0.0 <= damping < math.inf:
             raise ValueError(f"damping must be finite and not negative, got {damping}")
         if trust_radius is not None and not 0.0 < trust_radius < math.inf:
             raise ValueError(f"trust_radius must be finite and positive, or None for a line search, got {trust_radius}")
-        self._max_products = max_products
+        if nystrom is not None and not isinstance(nystrom, NystromPreconditioner):
+            raise TypeError(f"nystrom must be a NystromPreconditioner(), or None for none, got {nystrom!r}")
+        self._max_products = arguments.count("max_products", max_products)
         self._damping = damping
         self._first_radius = trust_radius
         self._follow = follow
         self._nystrom = None if nystrom is None else copy(nystrom)  # its state is this method's own
 
+    def check(self, parameters: Sequence[Tensor]) -> None:
+        """Refuse parameters that the low-rank preconditioner cannot serve.
+
+        Raises:
+            UnsupportedError: If they are sharded.
+        """
+        if self._nystrom is not None and vectors.shard_groups(parameters):
+            raise UnsupportedError("nystrom is a dense preconditioner and cannot work on sharded parameters: leave it out")
+
     def bind(self, memory: Memory) -> None:
         """Nothing but numbers is kept, and the low-rank preconditioner."""
+        self.check(memory.parameters)
         self._memory = memory
         memory.scalars.setdefault("forcing", _LOOSEST)
         memory.scalars.setdefault("radius", self._first_radius or math.inf)
@@ -95,7 +109,7 @@ class NewtonCGDirection:
         self._reach = math.inf
         operator, extra = self._operator(point), dict[str, float]()
         if not point.affordable(1, HESSIAN_PRODUCT):
-            return self._steepest(point, "the budget allows no Hessian product")
+            return self._steepest(point, "the budget allows no Hessian product", unaffordable=True)
         if self._nystrom is not None and self._nystrom.due and self._nystrom.rank < point.affordable(_ANY, HESSIAN_PRODUCT):
             made = self._nystrom.refresh(operator, point.parameters)
             extra["sketch_products"] = float(made)
@@ -129,20 +143,18 @@ class NewtonCGDirection:
             return
         if step.gain_ratio > _GOOD and self._on_border:
             scalars["radius"] = 2.0 * float(scalars["radius"])
-        elif not step.gain_ratio >= _POOR:
+        elif step.gain_ratio < _POOR:  # that of the steepest descent, which has no model, is not known
             scalars["radius"] = 0.25 * float(scalars["radius"])
 
     def reject(self, step: Step, point: Point) -> bool:
-        """A quarter of the radius, while that still moves the parameters; after a line search, the steepest descent, once."""
+        """A quarter of the radius, while that still changes anything; after a line search, the steepest descent, once."""
         scalars = self._memory.scalars
         if self._first_radius is None:
             tried = bool(scalars["steepest"])
             scalars["steepest"] = not tried
             return not tried
-        length = vectors.norm(step.direction, point.groups)
         scalars["radius"] = 0.25 * min(float(scalars["radius"]), self._reach)  # a longer radius would give the same step
-        unit = vectors.working_eps(point.parameters[0].dtype)
-        return length > _NO_MOVE * unit * vectors.norm(point.parameters, point.groups)
+        return point.notices(step)
 
     def renew(self, point: Point) -> str:
         """The low-rank preconditioner is of another function: make it anew."""
@@ -192,9 +204,18 @@ class NewtonCGDirection:
             return self._steepest(point, "no product was finite")
         return Proposal(result.solution, 1.0, scaled=True, extra=extra)
 
-    def _steepest(self, point: Point, why: str) -> Proposal:
+    def _steepest(self, point: Point, why: str, *, unaffordable: bool = False) -> Proposal:
+        """The preconditioned steepest descent, within the trust region if there is one."""
+        scalars = self._memory.scalars
+        scalars["steepest"] = True  # until a step is accepted: the products would be the same ones again
         z = apply(point.inverse_diagonal, point.gradient)
-        return Proposal(vectors.negative(z), initial_step(point, z), restart=why)
+        first = initial_step(point, z)
+        if self._first_radius is not None:
+            (gz,) = point.dots((point.gradient, z))
+            size = math.sqrt(gz)  # of z in the preconditioner's norm
+            first = min(first, float(scalars["radius"]) / size) if size > 0.0 else first
+            self._reach = first * size
+        return Proposal(vectors.negative(z), first, restart=why, unaffordable=unaffordable)
 
 
 def next_forcing(last: float, norm_before: float, norm_after: float) -> float:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from homestretch import vectors
+from homestretch import arguments, vectors
 from homestretch.directions.alignment import Operator
 from homestretch.directions.base import Memory
 from homestretch.vectors import Vector
@@ -35,16 +35,12 @@ class NystromPreconditioner:
         seed: Where the random directions come from, together with the count of approximations made.
 
     Raises:
-        ValueError: If ``rank`` or ``every`` is not positive.
+        ValueError: If ``rank`` or ``every`` is not a whole number from 1.
     """
 
     def __init__(self, rank: int = 60, every: int = 20, seed: int = 0) -> None:
-        if rank < 1:
-            raise ValueError(f"rank must be a positive number of Hessian products, got {rank}")
-        if every < 1:
-            raise ValueError(f"every must be a positive number of iterations, got {every}")
-        self._rank = rank
-        self._every = every
+        self._rank = arguments.count("rank", rank)
+        self._every = arguments.count("every", every)
         self._seed = seed
 
     def bind(self, memory: Memory) -> None:
@@ -103,8 +99,8 @@ class NystromPreconditioner:
         values = torch.tensor(self._memory.scalars["nystrom_values"], dtype=torch.float64)
         if not len(values) or not float(values[0]) > 0.0:
             return vector
-        eps = vectors.working_eps(vector[0].dtype)
-        shifted = (values + damping).clamp_min(eps * float(values[0] + damping))
+        limits = torch.finfo(vector[0].dtype)  # the inverse of what is larger than the smallest number is in their range
+        shifted = (values + damping).clamp_min(max(limits.eps * float(values[0] + damping), limits.tiny))
         rest = 1.0 / float(shifted[-1])
         parts = [torch.mv(b, v.reshape(-1)).to("cpu", torch.float64) for b, v in zip(self._basis, vector, strict=True)]
         weights = (1.0 / shifted - rest) * torch.stack(parts).sum(0)
@@ -128,6 +124,10 @@ def nystrom(sketch: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         U of shape (n, r) and the eigenvalues of shape (r,), in float64 on the host.
     """
     eps = vectors.working_eps(image.dtype)
+    exponent = torch.frexp(
+        image.abs().amax()
+    ).exponent  # a power of two changes no digit; the squares stay in the dtype's range
+    image = torch.ldexp(image, -exponent)
     core = (sketch.T @ image).to("cpu", torch.float64)  # small: the rest of its algebra is done on the host
     core = 0.5 * (core + core.T)
     size = float(torch.linalg.matrix_norm(image))
@@ -136,4 +136,5 @@ def nystrom(sketch: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
     values = (values + shift).clamp_min(eps * max(size, torch.finfo(image.dtype).tiny))
     root = torch.add(image, sketch, alpha=shift) @ (turns / values.sqrt()).to(image)
     basis, singular, _ = torch.linalg.svd(root, full_matrices=False)
-    return basis, (singular.to("cpu", torch.float64).square() - shift).clamp_min(0.0)
+    values = (singular.to("cpu", torch.float64).square() - shift).clamp_min(0.0)
+    return basis, torch.ldexp(values, exponent.cpu())

@@ -91,8 +91,11 @@ def make_rule(recipe: Recipe) -> SwapRule:
     """
     at = recipe.swap_at
     if recipe.rule == "epoch":
-        if not (at >= 0.0 and float(at).is_integer()):
-            raise ValueError(f"--swap-at must be a whole number of epochs with --rule epoch, got {at:g}: give 0, 1, 2, ...")
+        if not (at >= 1.0 and float(at).is_integer()):
+            raise ValueError(
+                f"--swap-at must be a whole number of epochs with --rule epoch, got {at:g}: give 1, 2, ..., or --rule start to "
+                "begin with the convex phase"
+            )
         return AtEpoch(int(at))
     if recipe.rule == "share":
         if not 0.0 < at <= 1.0:

@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import NoReturn
 
+from homestretch import arguments
 from homestretch.line import LineFunction, SearchResult, SearchStatus
 from homestretch.searches.interpolation import cubic_by_losses, quadratic, secant
 from homestretch.searches.trials import Finished, Trial, Trials
@@ -42,8 +43,7 @@ class Armijo:
             raise ValueError(f"decrease must lie between 0 and 1/2, got {self.decrease}")
         if not self.expand >= 1.0:
             raise ValueError(f"expand must be at least 1, got {self.expand}")
-        if not self.max_evaluations >= 1:
-            raise ValueError(f"max_evaluations must be positive, got {self.max_evaluations}")
+        arguments.count("max_evaluations", self.max_evaluations)
 
     def __call__(self, line: LineFunction) -> SearchResult:
         """Find a step of sufficient decrease."""
@@ -65,7 +65,7 @@ class Armijo:
                     trials.accept(trial, SearchStatus.ROUNDING)
             step = _shorter(trials.start, before, trial)
             if step == 0.0:
-                trials.give_up(SearchStatus.LIMIT)
+                trials.give_up(SearchStatus.RESOLVED)
             before, trial = trial, trials.forward(step)
 
     def _improve(self, trials: Trials, trial: Trial) -> NoReturn:

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import NoReturn
 
+from homestretch import arguments
 from homestretch.line import LineFunction, SearchResult, SearchStatus
 from homestretch.searches.trials import Finished, Trial, Trials
 
@@ -36,7 +37,7 @@ class GoldenSection:
     def __post_init__(self) -> None:
         if not 0.0 < self.tolerance < 1.0:
             raise ValueError(f"tolerance must lie between 0 and 1, got {self.tolerance}")
-        if not self.max_evaluations >= 3:
+        if arguments.count("max_evaluations", self.max_evaluations) < 3:
             raise ValueError(f"max_evaluations must be at least 3, got {self.max_evaluations}")
 
     def __call__(self, line: LineFunction) -> SearchResult:

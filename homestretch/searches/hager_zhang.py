@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from homestretch import arguments
 from homestretch.line import LineFunction, SearchResult, SearchStatus
 from homestretch.searches.first_step import first_step
 from homestretch.searches.interpolation import minimum, secant
@@ -60,8 +61,7 @@ class HagerZhang:
             raise ValueError(f"expand must be greater than 1, got {self.expand}")
         if not (0.0 < self.theta < 1.0 and 0.0 < self.gamma < 1.0):
             raise ValueError(f"theta and gamma must lie between 0 and 1, got {self.theta} and {self.gamma}")
-        if not self.max_evaluations >= 1:
-            raise ValueError(f"max_evaluations must be positive, got {self.max_evaluations}")
+        arguments.count("max_evaluations", self.max_evaluations)
 
     def __call__(self, line: LineFunction) -> SearchResult:
         """Find a step that meets the conditions."""
@@ -117,7 +117,7 @@ class _Run:
                 low = trial
                 step = min(s.expand * low.step, 0.5 * (low.step + wall))
             if not low.step < step < wall:
-                self.trials.give_up(SearchStatus.LIMIT if wall < math.inf else SearchStatus.UNBOUNDED)
+                self.trials.give_up(SearchStatus.RESOLVED if wall < math.inf else SearchStatus.UNBOUNDED)
 
     def shrink(self, low: Trial, high: Trial) -> tuple[Trial, Trial]:
         """Stages L1-L2: a double secant step, then a bisection if that did not shrink the interval enough."""
@@ -128,7 +128,7 @@ class _Run:
             new_low, new_high = self.update(new_low, new_high, middle)
         # No step near this minimum decreases the loss by as much as delta asks for.
         if new_high.step - new_low.step <= _RESOLUTION * new_high.step or (new_low, new_high) == (low, high):
-            self.trials.give_up(SearchStatus.LIMIT)
+            self.trials.give_up(SearchStatus.RESOLVED)
         return new_low, new_high
 
     def secant2(self, low: Trial, high: Trial) -> tuple[Trial, Trial]:
@@ -159,7 +159,7 @@ class _Run:
         while True:
             step = (1.0 - self.settings.theta) * low.step + self.settings.theta * high.step
             if not low.step < step < high.step:
-                self.trials.give_up(SearchStatus.LIMIT)
+                self.trials.give_up(SearchStatus.RESOLVED)
             trial = self.trial(step)
             if trial.slope >= 0.0:
                 return low, trial

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from homestretch import arguments
 from homestretch.line import LineFunction, SearchResult, SearchStatus
 from homestretch.searches.first_step import first_step
 from homestretch.searches.interpolation import cubic, quadratic, secant
@@ -44,8 +45,7 @@ class StrongWolfe:
             raise ValueError(f"decrease must lie between 0 and 1/2, got {self.decrease}")
         if not self.decrease < self.curvature < 1.0:
             raise ValueError(f"curvature must lie between decrease and 1, got {self.curvature}")
-        if not self.max_evaluations >= 1:
-            raise ValueError(f"max_evaluations must be positive, got {self.max_evaluations}")
+        arguments.count("max_evaluations", self.max_evaluations)
 
     def __call__(self, line: LineFunction) -> SearchResult:
         """Find a step that meets the conditions."""
@@ -58,7 +58,7 @@ class StrongWolfe:
                 self._accept_if_done(trials, trial)
                 step = interval.next(trial)
                 if interval.resolved(step):
-                    trials.give_up(SearchStatus.LIMIT)
+                    trials.give_up(SearchStatus.RESOLVED)
         except Finished as end:
             return end.result
 

@@ -8,6 +8,8 @@ from typing import NoReturn
 
 from homestretch.line import LineFunction, SearchResult, SearchStatus
 
+_FAR = 1e10  # so many times the first step, or so many times shorter, is as far as a search need go to know what a line does
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -65,6 +67,8 @@ class Trials:
         self.evaluations = 0
         self._limit = limit
         self._any_finite = False
+        self._first = math.inf  # the step of the first trial
+        self._short_enough = False  # whether a trial was so short that yet shorter ones would tell nothing
         self._falling = 0  # trials in a row that were longer and lower than all before
 
     @property
@@ -91,7 +95,7 @@ class Trials:
         if self.best.step > 0.0:
             self.accept(self.best, status)
         if status not in (SearchStatus.UNBOUNDED, SearchStatus.BUDGET):
-            status = SearchStatus.NO_DECREASE if self._any_finite else SearchStatus.NON_FINITE
+            status = self._why_nothing(status)
         raise Finished(SearchResult(0.0, self.start.loss, None, status))
 
     def sufficient(self, trial: Trial, fraction: float) -> bool:
@@ -109,16 +113,25 @@ class Trials:
         """Whether the decrease that :meth:`sufficient` asks for is below the noise, and ``trial`` is no higher than that."""
         return trial.loss <= self.ceiling and -fraction * trial.step * self.start.slope <= self.line.noise
 
+    def _why_nothing(self, status: SearchStatus) -> SearchStatus:
+        """What to say of a line without a lower step: at the limit, that there is none only if shorter steps would not help."""
+        if not self._any_finite:
+            return SearchStatus.NON_FINITE
+        return status if status is SearchStatus.LIMIT and not self._short_enough else SearchStatus.NO_DECREASE
+
     def _count(self, *, graded: bool) -> None:
         if self.spent:
-            # All trials so far went further and lower: nothing holds the loss along this line.
-            endless = self._falling == self.evaluations
+            # All trials so far went further and lower, over orders of magnitude: nothing holds the loss along this line.
+            endless = self._falling == self.evaluations and self.best.step >= _FAR * self._first
             self.give_up(SearchStatus.UNBOUNDED if endless else SearchStatus.LIMIT)
         if self.line.exhausted(graded=graded):
             self.give_up(SearchStatus.BUDGET)
         self.evaluations += 1
 
     def _note(self, trial: Trial) -> Trial:
+        self._first = trial.step if self.evaluations == 1 else self._first
+        change = min(abs(trial.loss - self.start.loss), -trial.step * self.start.slope)  # the one made, the one promised
+        self._short_enough |= change <= self.line.noise or _FAR * trial.step <= self._first
         if trial.loss == -math.inf:
             self.give_up(SearchStatus.UNBOUNDED)
         if trial.finite:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn.functional import mse_loss
 
 from homestretch import LBFGS, ConjugateGradient, Diagonal, GaussNewtonCG, NewtonCG, Objective, SelfScaledBroyden, StrongWolfe
 from homestretch.errors import UnsupportedError
+from homestretch.preconditioners import Inverse
 
 METHODS = {"cg": ConjugateGradient, "lbfgs": lambda p: LBFGS(p, memory=4)}
 
@@ -326,6 +328,22 @@ def test_a_preconditioner_of_other_shapes_is_refused(shapes):
     optimizer = ConjugateGradient(model.parameters(), preconditioner=Diagonal([torch.ones(shape) for shape in shapes]))
     with pytest.raises(ValueError, match="preconditioner must have one tensor for each trainable parameter"):
         train(model, optimizer, 1)
+
+
+@pytest.mark.parametrize("entry", [0.0, -1.0, math.nan, math.inf, 1e60])
+def test_a_preconditioner_that_is_not_positive_and_finite_is_refused(entry):
+    """With a zero the parameter never moved, with the others no step lowered the loss, which passed for the minimum."""
+    p = nn.Parameter(torch.ones(2))
+    optimizer = LBFGS([p], preconditioner=Inverse([torch.tensor([entry, 1.0], dtype=torch.float64)]))
+
+    def closure():
+        p.grad = None
+        loss = (p - 3.0).square().sum()
+        loss.backward()
+        return loss
+
+    with pytest.raises(ValueError, match="preconditioner must have positive finite entries in the parameters' dtype"):
+        optimizer.step(closure)
 
 
 def test_a_preconditioner_taken_over_late_starts_the_method_afresh():

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from homestretch import LBFGS, Armijo, Descent, GoldenSection, Objective, StopReason
+from homestretch import LBFGS, Armijo, Descent, GoldenSection, HagerZhang, Objective, StopReason, StrongWolfe
 from homestretch.directions import Proposal
 from homestretch.line import SearchResult, SearchStatus
+from tests.directions.problems import rosenbrock
 
 
 class Stuck:
@@ -66,17 +67,48 @@ def test_where_nothing_is_gained_the_direction_starts_afresh_before_the_loop_sto
         assert optimizer.stop_reason is StopReason.NO_PROGRESS
 
 
-def test_a_search_that_fails_and_gains_only_rounding_has_found_nothing():
-    x, closure = problem(lambda x: 1.0 + 1e-12 * x.square().sum(), [1.0, 2.0])
+@pytest.mark.parametrize(
+    ("f", "status", "reason"),
+    [
+        (lambda x: 1.0 + 1e-12 * x.square().sum(), SearchStatus.LIMIT, StopReason.NO_DECREASE),
+        (lambda x: 1.0 + x.abs().sum(), SearchStatus.LIMIT, StopReason.LIMIT),
+        (lambda x: 1.0 + x.abs().sum(), SearchStatus.RESOLVED, StopReason.NO_DECREASE),
+    ],
+    ids=["rounding", "tired", "told"],
+)
+def test_a_search_that_fails_and_gains_only_rounding_has_found_nothing(f, status, reason):
+    x, closure = problem(f, [1.0, 2.0])
 
     def tired(line):
-        return SearchResult(1e-3, *line.loss_and_slope(1e-3), SearchStatus.LIMIT)
+        return SearchResult(3.0, *line.loss_and_slope(3.0), status)
 
     optimizer = LBFGS([x], search=tired)
     optimizer.minimize(closure, 5)
-    assert optimizer.stop_reason is StopReason.LIMIT
+    assert optimizer.stop_reason is reason
     assert len(optimizer.history) == 1
     assert x.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("most", [3, 5, 8])
+def test_a_search_of_few_evaluations_takes_no_bounded_loss_for_an_endless_one(most):
+    """All its trials went further and lower; the loop stopped after one iteration, for the loss fell without bound."""
+    x, closure = problem(rosenbrock, [-0.5, -0.5, -0.5, -0.5])
+    optimizer = LBFGS([x], search=GoldenSection(max_evaluations=most))
+    assert optimizer.minimize(closure, 100) < 1e-10
+    assert optimizer.stop_reason is not StopReason.UNBOUNDED
+
+
+@pytest.mark.parametrize("search", [StrongWolfe(curvature=0.1), HagerZhang(sigma=0.1)], ids=["strong-wolfe", "hager-zhang"])
+def test_a_minimum_reached_to_rounding_is_no_kink(search):
+    """Where two steps could not be told apart any more, the search was said to have used up its evaluations."""
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        a = torch.randn(3, 3, generator=generator, dtype=torch.float64)
+        b = torch.randn(3, generator=generator, dtype=torch.float64)
+        x, closure = problem(lambda x, a=a, b=b: 0.5 * (a @ x).square().sum() + 0.1 * x.square().sum() - b @ x, [1.0, 0.0, 2.0])
+        optimizer = LBFGS([x], search=search)
+        optimizer.minimize(closure, 200)
+        assert optimizer.stop_reason in (StopReason.NO_DECREASE, StopReason.NO_PROGRESS, StopReason.GRADIENT_ZERO)
 
 
 class Entropy(nn.Module):

@@ -8,7 +8,18 @@ import torch
 from scipy.optimize import rosen, rosen_der
 from torch import nn
 
-from homestretch import LBFGS, ConjugateGradient, Descent, GoldenSection, Objective, SelfScaledBroyden, StopReason
+from homestretch import (
+    LBFGS,
+    Armijo,
+    ConjugateGradient,
+    Descent,
+    Diagonal,
+    GoldenSection,
+    NewtonCG,
+    Objective,
+    SelfScaledBroyden,
+    StopReason,
+)
 from homestretch.cost import CostMeter
 from homestretch.errors import NonFiniteError, UnsupportedError
 
@@ -206,6 +217,27 @@ def test_maximize_climbs():
 def test_negative_numbers_are_refused(argument):
     with pytest.raises(ValueError, match=argument):
         LBFGS([nn.Parameter(torch.zeros(1))], **{argument: -1.0})
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda p: LBFGS(p, budget="5"), TypeError, "budget must be a number, got '5'"),
+        (lambda p: LBFGS(p, target_loss="low"), TypeError, "target_loss must be a number"),
+        (lambda p: LBFGS(p, preconditioner="adam"), TypeError, "preconditioner must be one such as Diagonal.*got 'adam'"),
+        (lambda p: LBFGS(p, preconditioner=Diagonal), TypeError, "preconditioner must be one such as"),
+        (lambda p: ConjugateGradient(p, beta=None), ValueError, "beta must be a function or one of"),
+        (lambda p: ConjugateGradient(p, restart_every=2.5), ValueError, "restart_every must be a whole number"),
+        (lambda p: NewtonCG(p, max_products=1.5), ValueError, "max_products must be a whole number"),
+        (lambda p: NewtonCG(p, nystrom=5), TypeError, "nystrom must be a NystromPreconditioner"),
+        (lambda p: LBFGS(p, search=Armijo(max_evaluations=2.5)), ValueError, "max_evaluations must be a whole number"),
+        (lambda p: LBFGS(p, search=GoldenSection(max_evaluations=4.5)), ValueError, "max_evaluations must be a whole number"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_refused_at_the_door(make, error, match):
+    """They were found at the first step, in other words, or not at all."""
+    with pytest.raises(error, match=match):
+        make([nn.Parameter(torch.zeros(2))])
 
 
 def test_scaling_of_the_function_changes_nothing_in_float64():

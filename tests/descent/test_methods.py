@@ -107,6 +107,20 @@ def test_the_units_of_the_loss_do_not_matter(method, kind, seed, start, power):
     torch.testing.assert_close(paths[0], paths[1], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore::homestretch.errors.PrecisionWarning")
+@each_method
+def test_a_loss_that_vanishes_at_infinity_is_followed_to_the_end_of_float32(method):
+    """As that of separable classes does: factors such as s'y / y'y leave the range of float32 long before the loss is zero."""
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.rand(6, 4, generator=generator)
+    x = torch.zeros(4, requires_grad=True)
+    f = LeastSquares(lambda: torch.exp(-(inputs @ x)), [x], reduction="sum")
+    optimizer = METHODS[method]([x])
+    optimizer.minimize(f, 200)
+    assert bool(torch.isfinite(x).all())
+    assert f.loss() < 1e-8
+
+
 @each_method
 def test_the_layout_of_parameters_does_not_matter(method):
     """A matrix stored by columns takes the path of the same matrix stored by rows."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -9,9 +11,10 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from homestretch import LBFGS, ConjugateGradient, Objective
+from homestretch import LBFGS, ConjugateGradient, NewtonCG, Objective
+from homestretch.directions import conjugate_gradient
 
-METHODS = {"cg": ConjugateGradient, "lbfgs": LBFGS}
+METHODS = {"cg": ConjugateGradient, "lbfgs": LBFGS, "newton-cg": NewtonCG}
 STEPS = 6
 
 
@@ -47,6 +50,34 @@ def averaged_closure(model, inputs, targets):
     return closure
 
 
+def sharded_closure(model, inputs, targets):
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+
+    def closure():
+        loss = mse_loss(model(inputs), targets)
+        loss.backward()
+        return loss
+
+    return closure
+
+
+def restarting_worker(rank, address, results):
+    """One rank has 24 of the 44 parameters, the other 20."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{address}", rank=rank, world_size=2, timeout=timedelta(seconds=30))
+    model = network()
+    closure = sharded_closure(model, *data())
+    conjugate_gradient._RESTART = 0.13
+    optimizer = ConjugateGradient(model.parameters())
+    optimizer.minimize(closure, 14)
+    torch.save([r.iteration for r in optimizer.history if "since the last restart" in r.restart], f"{results}/{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
 def worker(rank, how, method, address, results):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{address}", rank=rank, world_size=2)
@@ -60,24 +91,16 @@ def worker(rank, how, method, address, results):
         objective = Objective(model, mse_loss, (inputs[half], targets[half]), micro_batch=10, group=dist.group.WORLD)
         losses, point = run(model, method, objective)
     else:
-        from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import fully_shard
-
-        fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
-
-        def closure():
-            loss = mse_loss(model(inputs), targets)
-            loss.backward()
-            return loss
-
-        losses, point = run(model, method, closure)
+        losses, point = run(model, method, sharded_closure(model, inputs, targets))
     torch.save((losses, point), f"{results}/{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("how", ["closure", "objective", "sharded"])
+@pytest.mark.parametrize(
+    ("how", "method"),
+    [(how, method) for how in ("closure", "objective", "sharded") for method in ("cg", "lbfgs")] + [("sharded", "newton-cg")],
+)
 def test_ranks_take_the_same_steps(how, method, tmp_path):
     mp.spawn(worker, args=(how, method, str(tmp_path / "rendezvous"), str(tmp_path)), nprocs=2)
     (losses, point), (other_losses, other_point) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
@@ -92,3 +115,9 @@ def test_ranks_take_the_same_steps(how, method, tmp_path):
     alone, reference = run(model, method, objective if how == "objective" else lambda: objective())
     torch.testing.assert_close(torch.tensor(losses), torch.tensor(alone), rtol=1e-5, atol=0)
     torch.testing.assert_close(point, reference, rtol=1e-4, atol=1e-6)
+
+
+def test_a_restart_after_so_many_iterations_comes_on_all_ranks_at_once(tmp_path):
+    """It is by the number of all parameters, of which ranks may hold different numbers."""
+    mp.spawn(restarting_worker, args=(str(tmp_path / "rendezvous"), str(tmp_path)), nprocs=2)
+    assert [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)] == [[7, 13]] * 2

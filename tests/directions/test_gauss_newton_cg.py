@@ -189,7 +189,7 @@ def test_needs_products():
 @pytest.mark.parametrize(
     ("options", "match"),
     [({"damping": 0.0}, "damping"), ({"factor": 1.0}, "factor"), ({"decay": -0.1}, "decay"),
-     ({"curvature_samples": 0}, "samples"), ({"max_products": 0}, "max_iterations")],
+     ({"curvature_samples": 0}, "samples"), ({"max_products": 0}, "max_products"), ({"curvature_samples": 2.5}, "samples")],
 )  # fmt: skip
 def test_refuses_bad_options(options, match):
     with pytest.raises(ValueError, match=match):
@@ -216,3 +216,15 @@ def test_in_float32_extreme_residuals_are_fitted_or_given_up(scale):
     optimizer = GaussNewtonCG([x])
     optimizer.minimize(f, 60)
     assert f.loss() / scale**2 == pytest.approx(exact, rel=2e-2)
+
+
+def test_products_of_a_part_of_the_samples_are_as_cheap_to_a_budget_as_they_are():
+    """They were taken for products of all samples: the budget paid for a few of them, then for none, with most of it left."""
+    made = []
+    for options in ({}, {"budget": 20.0}):
+        model, f = classifier()
+        optimizer = GaussNewtonCG(model.parameters(), curvature_samples=f.samples // 10, **options)
+        optimizer.step(f)
+        assert f.meter.gradient_equivalents < 20.0
+        made.append(optimizer.history[0].extra["inner_iterations"])
+    assert made[0] == made[1] > 4.0

@@ -216,6 +216,23 @@ def test_in_float32_the_units_of_the_loss_do_not_matter_either(scale):
     assert losses(scale) == pytest.approx(losses(1.0), rel=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_separable_classes_in_float32_end_at_a_loss_of_zero_and_not_in_an_error(seed):
+    """The loss vanishes at infinity, and with it the curvature: s'y / y'y leaves the range of float32."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(40, 6, generator=generator)
+    signs = torch.sign(inputs @ torch.randn(6, generator=generator))
+    x = torch.zeros(6, requires_grad=True)
+
+    def closure():
+        loss = torch.nn.functional.softplus(-signs * (inputs @ x)).mean()
+        x.grad = None
+        loss.backward()
+        return loss
+
+    assert LBFGS([x]).minimize(closure, 300) < 1e-35
+
+
 def test_a_minimum_of_zero_is_reached_in_float32():
     x = torch.tensor([3.0, -2.0, 1.0, 5.0], requires_grad=True)
 

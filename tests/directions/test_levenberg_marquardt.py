@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import nn
 
-from homestretch import LeastSquares, LevenbergMarquardt, StopReason, vectors
+from homestretch import GaussNewtonCG, LeastSquares, LevenbergMarquardt, NewtonCG, StopReason, vectors
 from homestretch.directions.levenberg_marquardt import LevenbergMarquardtDirection
 from homestretch.errors import NonFiniteError, UnsupportedError
 from tests.directions.problems import regression
@@ -242,3 +242,16 @@ def test_what_is_left_of_a_budget_is_said_to_be_too_little() -> None:
     assert (last.restart, last.step) == ("the budget allows no Jacobian", 0.0)
     assert function.meter.gradient_equivalents < 14.0
     assert optimizer.stop_reason is StopReason.BUDGET
+
+
+@pytest.mark.filterwarnings("ignore::homestretch.errors.PrecisionWarning")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("make", [LevenbergMarquardt, GaussNewtonCG, lambda p: NewtonCG(p, trust_radius=1.0)])
+def test_at_a_kink_at_the_origin_it_gives_up_once_the_promises_are_below_rounding(make, dtype):
+    """Parameters of zero have no rounding: the damping grew on, in float32 until it overflowed, which was an error."""
+    p = torch.zeros(2, dtype=dtype, requires_grad=True)
+    function = LeastSquares(lambda: 1.0 + torch.where(p > 0.0, p, -2.0 * p), [p])
+    optimizer = make([p])
+    optimizer.minimize(function, 20)
+    assert optimizer.stop_reason is StopReason.NO_DECREASE
+    assert function.meter.gradient_equivalents < 100.0

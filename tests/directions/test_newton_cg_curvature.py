@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from homestretch import Diagonal, NewtonCG
+from homestretch import Diagonal, GaussNewtonCG, LeastSquares, NewtonCG, StopReason
 from tests.directions.problems import Exact, convex, rosenbrock, saddle
 
 
@@ -97,3 +97,29 @@ def test_products_that_are_not_finite_lead_to_steepest_descent():
     optimizer.minimize(f, 5)
     assert all("no product was finite" in r.restart for r in optimizer.history)
     assert f.loss() < before
+
+
+def narrow():
+    """A valley in which the guess of a first step, 1 % of the parameters, overshoots."""
+    x = torch.tensor([1.0, 1e-4], dtype=torch.float64, requires_grad=True)
+    return x, LeastSquares(lambda: x * torch.tensor([1.0, 100.0]), [x], reduction="sum")
+
+
+def test_within_a_trust_region_the_steepest_descent_becomes_shorter_where_it_fails():
+    """Sixty times the same step was tried, for two gradients each, and the loop gave up."""
+    x, f = narrow()
+    f.hessian_product = lambda vector: [torch.full_like(t, torch.nan) for t in vector]
+    before = f.loss()
+    optimizer = NewtonCG([x], trust_radius=1.0)
+    assert optimizer.step(f) < before
+    assert optimizer.history[-1].restart.count("no product was finite") == 1
+    assert optimizer.history[-1].forwards < 10
+
+
+@pytest.mark.parametrize("make", [lambda p: NewtonCG(p, trust_radius=1.0, budget=2.5), lambda p: GaussNewtonCG(p, budget=2.5)])
+def test_where_the_budget_pays_for_no_product_a_failed_guess_ends_with_it(make):
+    x, f = narrow()
+    optimizer = make([x])
+    optimizer.minimize(f, 20)
+    assert optimizer.stop_reason is StopReason.BUDGET
+    assert f.meter.forwards == 1.0  # the guess is not tried again and again

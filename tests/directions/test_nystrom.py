@@ -7,6 +7,7 @@ from torch import nn
 from homestretch import NewtonCG, vectors
 from homestretch.directions.base import Memory
 from homestretch.directions.nystrom import NystromPreconditioner, nystrom
+from homestretch.errors import UnsupportedError
 
 LIKE = [torch.zeros(3, 4, dtype=torch.float64), torch.zeros(8, dtype=torch.float64)]
 DECAY = torch.logspace(3, -3, 20, dtype=torch.float64)
@@ -33,6 +34,30 @@ def inverse(preconditioner, damping):
     """The preconditioner's inverse as a matrix."""
     columns = [preconditioner.apply(vectors.unpack(e, LIKE), damping) for e in torch.eye(20, dtype=torch.float64)]
     return torch.stack([vectors.pack(c) for c in columns], 1)
+
+
+def test_a_matrix_that_has_all_but_vanished_is_inverted_within_the_range_of_its_dtype():
+    p = torch.nn.Parameter(torch.zeros(6))
+    preconditioner, memory = NystromPreconditioner(3), Memory([p], {p: {}}, {})
+    preconditioner.bind(memory)
+    preconditioner.refresh(lambda v: [1e-36 * v[0]], [p.detach()])
+    (found,) = preconditioner.apply([torch.full((6,), 1e-36)], 0.0)
+    assert bool(torch.isfinite(found).all())
+    memory.scalars["nystrom_values"] = [1e-40, 1e-41, 1e-42]
+    (found,) = preconditioner.apply([torch.full((6,), 1e-36)], 0.0)
+    assert bool(torch.isfinite(found).all())
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_the_units_of_the_matrix_do_not_matter_in_float32(size):
+    matrix = symmetric(DECAY).float()
+    sketch = torch.linalg.qr(torch.randn(20, 5))[0]
+    basis, values = nystrom(sketch, matrix @ sketch)
+    other, scaled = nystrom(sketch, (matrix * size) @ sketch)
+    torch.testing.assert_close(scaled / size, values, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(
+        other @ torch.diag(scaled / size).float() @ other.T, basis @ torch.diag(values).float() @ basis.T, rtol=1e-3, atol=1e-1
+    )
 
 
 @pytest.mark.parametrize("rank", [20, 50])
@@ -143,7 +168,7 @@ def test_is_due_again_after_its_iterations():
 
 @pytest.mark.parametrize(("options", "name"), [({"rank": 0}, "rank"), ({"every": 0}, "every")])
 def test_wrong_settings_are_refused(options, name):
-    with pytest.raises(ValueError, match=f"{name} must be a positive number"):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number"):
         NystromPreconditioner(**options)
 
 
@@ -166,3 +191,10 @@ def test_one_preconditioner_may_be_given_to_two_methods():
     for _ in range(6):
         together = [optimizer.step(closure) for optimizer, closure in pairs]
     assert together == apart
+
+
+def test_sharded_parameters_are_refused(monkeypatch):
+    monkeypatch.setattr(vectors, "shard_groups", lambda tensors: [object()])
+    with pytest.raises(UnsupportedError, match="nystrom is a dense preconditioner and cannot work on sharded parameters"):
+        NewtonCG([nn.Parameter(torch.zeros(3))], nystrom=NystromPreconditioner())
+    NewtonCG([nn.Parameter(torch.zeros(3))])

@@ -51,6 +51,7 @@ def test_torchs_lbfgs_never_stops_by_itself():
         (Recipe(rule="epoch", swap_at=float("nan")), "whole number"),
         (Recipe(rule="epoch", swap_at=float("inf")), "whole number"),
         (Recipe(rule="epoch", swap_at=-1.0), "--swap-at must be a whole number of epochs with --rule epoch, got -1"),
+        (Recipe(rule="epoch", swap_at=0.0), "got 0: give 1, 2, ..., or --rule start"),
         (Recipe(rule="share", swap_at=3.0), "--swap-at must be a share of the budget with --rule share.* got 3"),
         (Recipe(rule="share", swap_at=float("nan")), "--swap-at must be a share"),
     ],

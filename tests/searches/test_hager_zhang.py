@@ -133,7 +133,7 @@ def test_gives_up_where_no_minimum_is_low_enough(line, more_thuente):
     phi, slope = more_thuente["6"]
     tried = line(phi, slope, 1.0)
     result = HagerZhang(0.1, 0.1)(tried)
-    assert result.status is SearchStatus.LIMIT
+    assert result.status is SearchStatus.RESOLVED
     assert phi(result.step) < phi(0.0)
     assert tried.evaluations < 25
 

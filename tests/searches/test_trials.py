@@ -26,10 +26,14 @@ def test_keeps_the_lowest_trial_and_counts(line):
 
 
 def test_at_the_limit_it_says_why(line):
-    falling = Trials(line(lambda a: -a, lambda a: -1.0), 2)
-    falling.forward(1.0)
-    falling.forward(2.0)
-    assert ended(falling.forward, 3.0).status is SearchStatus.UNBOUNDED
+    for reach, status in (
+        (2.0, SearchStatus.LIMIT),
+        (1e10, SearchStatus.UNBOUNDED),
+    ):  # two trials tell nothing unless far apart
+        falling = Trials(line(lambda a: -a, lambda a: -1.0), 2)
+        falling.forward(1.0)
+        falling.forward(reach)
+        assert ended(falling.forward, 2.0 * reach).status is status
     turning = Trials(line(lambda a: abs(a - 1), lambda a: math.copysign(1.0, a - 1)), 2)
     turning.forward(1.0)
     turning.forward(2.0)
@@ -37,9 +41,16 @@ def test_at_the_limit_it_says_why(line):
 
 
 def test_with_nothing_lower_it_returns_to_the_start(line):
-    rising = Trials(line(lambda a: a, lambda a: -1.0), 5)
-    rising.forward(1.0)
-    assert ended(rising.give_up, SearchStatus.LIMIT).status is SearchStatus.NO_DECREASE
+    for shortest, noise, status in (
+        (0.1, 0.0, SearchStatus.LIMIT),  # shorter steps may be lower
+        (1e-10, 0.0, SearchStatus.NO_DECREASE),
+        (0.1, 0.1, SearchStatus.NO_DECREASE),
+    ):
+        rising = Trials(line(lambda a: a, lambda a: -1.0, noise=noise), 5)
+        rising.forward(1.0)
+        rising.forward(shortest)
+        assert ended(rising.give_up, SearchStatus.LIMIT).status is status
+        assert ended(rising.give_up, SearchStatus.RESOLVED).status is SearchStatus.NO_DECREASE
     nowhere = Trials(line(lambda a: math.nan if a else 0.0, lambda a: -1.0), 5)
     nowhere.forward(1.0)
     result = ended(nowhere.give_up, SearchStatus.LIMIT)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -82,14 +83,14 @@ def smooth_kernels() -> Iterator[None]:
         yield
 
 
-def difference_step(parameters: Sequence[Tensor], vector: Vector) -> float:
+def difference_step(parameters: Sequence[Tensor], vector: Vector, groups: Sequence[dist.ProcessGroup] = ()) -> float:
     r"""A step for central differences along ``vector``: the cube root of the rounding unit, by the parameters' size.
 
     Whether parameters of a small norm are small by their units or near zero by chance is not to be known. A step by
     :math:`|\theta|^{2/3}` then errs alike in both cases, by about :math:`(\epsilon / |\theta|)^{2/3}`: by its length in the
-    first, by rounding in the second.
+    first, by rounding in the second. The step is the same on all ranks of ``groups``, which hold parts of both.
     """
-    length, size = vectors.norm(vector), vectors.norm(vectors.locals_of(parameters))
+    length, size = vectors.norm(vector, groups), vectors.norm(vectors.locals_of(parameters), groups)
     eps = max(vectors.working_eps(p.dtype) for p in parameters)
     scale = size if size >= 1.0 else size ** (2.0 / 3.0) or 1.0
     return eps ** (1.0 / 3.0) * scale / length if length > 0.0 else 1.0

@@ -8,11 +8,21 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from homestretch.errors import CheckpointError
 
-__all__ = ["OUTCOMES", "Accounting", "Outcome", "collect", "read_outcomes", "read_table", "write_outcomes", "write_table"]
+__all__ = [
+    "OUTCOMES",
+    "Accounting",
+    "Outcome",
+    "collect",
+    "read_outcomes",
+    "read_table",
+    "write_json",
+    "write_outcomes",
+    "write_table",
+]
 
 OUTCOMES = "outcomes.json"
 Accounting = Literal["cost", "printed"]
@@ -82,10 +92,15 @@ class Outcome:
 
 
 def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> None:
-    """Keep the outcomes of one cell: in one move, so that a kill leaves the old file or the new one."""
-    aside = folder / f"{OUTCOMES}.writing"
-    aside.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, folder / OUTCOMES)
+    """Keep the outcomes of one cell."""
+    write_json(folder / OUTCOMES, [asdict(outcome) for outcome in outcomes])
+
+
+def write_json(place: Path, content: Any) -> None:
+    """Write a small JSON file in one move, so that a kill leaves the old file or the new one."""
+    aside = place.with_name(f"{place.name}.writing")
+    aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(aside, place)
 
 
 def read_outcomes(folder: Path) -> list[Outcome]:

@@ -93,7 +93,8 @@ def graft(adam: Path, task: Task, recipe: Recipe, budget: int, out: Path) -> int
     Returns:
         The epoch from which it goes on; 0 if it has to begin from the start, and then nothing is written.
     """
-    kept = sorted(int(place.name) for place in (adam / _STATES).glob("[0-9]*"))
+    # A kill while a state was written leaves an empty folder, which is not made good where it was the last epoch's.
+    kept = sorted(int(place.name) for place in (adam / _STATES).glob("[0-9]*") if checkpoint.present(place))
     if not kept:
         return 0
     observations = [Observation(**row) for row in checkpoint.load(adam / _STATES / f"{kept[-1]:05d}")["observations"]]
@@ -143,6 +144,7 @@ def _write(
     for record, observation in zip(epochs, observations, strict=False):
         optimizer.resort.observe_first(observation.cost, observation.loss)
         decision = rule.observe(observation)
+        optimizer.swap_reason = decision.reason  # which a run that begins with its last epoch would not have
         history.append(record)
         values = dict(decision.values)
         history.append(

@@ -17,7 +17,7 @@ from homestretch.paper.models import overdetermination, parameter_count
 from homestretch.paper.settings import RECIPES
 from homestretch.paper.table.cells import ADAM, Cell, Machine, shares_adam
 from homestretch.paper.table.lock import locked
-from homestretch.paper.table.outcome import Accounting, Outcome, read_outcomes, write_outcomes
+from homestretch.paper.table.outcome import Accounting, Outcome, read_outcomes, write_json, write_outcomes
 from homestretch.paper.table.prefix import Keeper, Watching, graft
 from homestretch.paper.task import Task, load_task
 from homestretch.paper.train import Control, Trained, train
@@ -77,7 +77,7 @@ def _claim(cell: Cell, folder: Path) -> None:
         del problem[name]
     settings = {"problem": problem, "recipe": asdict(cell.plan), "epochs": cell.epochs}
     if not place.exists():
-        place.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        write_json(place, settings)
         return
     try:
         known = json.loads(place.read_text(encoding="utf-8"))

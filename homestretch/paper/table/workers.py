@@ -72,7 +72,7 @@ def _run_here(cell: Cell, machine: Machine, out: Path, accountings: Sequence[Acc
     say(f"{cell.name}: begins")
     started = perf_counter()
     _work(cell, machine, out, accountings)
-    return _tell(cell, out, perf_counter() - started, say)
+    return _tell(cell, out, accountings, perf_counter() - started, say)
 
 
 def _work(cell: Cell, machine: Machine, out: Path, accountings: Sequence[Accounting]) -> None:
@@ -86,16 +86,15 @@ def _work(cell: Cell, machine: Machine, out: Path, accountings: Sequence[Account
         error_file.write_text("".join(format_exception_only(error)).strip() + "\n", encoding="utf-8")
 
 
-def _tell(cell: Cell, out: Path, seconds: float, say: Callable[[str], None]) -> bool:
+def _tell(cell: Cell, out: Path, accountings: Sequence[Accounting], seconds: float, say: Callable[[str], None]) -> bool:
     folder = out / cell.path
     if (folder / _ERROR).exists():
         say(f"{cell.name}: FAILED, {(folder / _ERROR).read_text(encoding='utf-8').strip()}")
         return False
-    outcomes = read_outcomes(folder)
-    if not outcomes:
+    if missing(cell, out, accountings):
         say(f"{cell.name}: FAILED, its process ended without a result")
         return False
-    for o in outcomes:
+    for o in read_outcomes(folder):
         swap = "no swap" if o.swap_epoch is None else f"swap after {o.swap_epoch}"
         say(
             f"{cell.name} ({o.accounting}): train loss {o.train_loss:.3e}, validation accuracy {o.validation_accuracy:.4f}, "
@@ -153,5 +152,5 @@ class _Pool:
     def _finish(self, sentinel: Any) -> None:
         process, cell, started = self._running.pop(sentinel)
         process.join()
-        if not _tell(cell, self._out, perf_counter() - started, self._say):
+        if not _tell(cell, self._out, self._accountings, perf_counter() - started, self._say):
             self._failed.append(cell)

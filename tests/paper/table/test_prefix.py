@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -36,13 +37,29 @@ def test_a_run_from_shared_epochs_is_the_run_by_itself(adam, tmp_path, name):
     by_itself, shared = tmp_path / "by-itself", tmp_path / "shared"
     for place in (by_itself, shared):
         place.mkdir()
-    train(load_task(PROBLEM), recipe, EPOCHS, Control(by_itself))
+    alone = train(load_task(PROBLEM), recipe, EPOCHS, Control(by_itself))
     task = load_task(PROBLEM)
     epoch = graft(adam, task, recipe, EPOCHS, shared)
     assert epoch > 0
     result = train(task, recipe, EPOCHS, Control(shared, resume=True))
     assert course(shared) == course(by_itself)
+    assert (result.swap_epoch, result.swap_reason) == (alone.swap_epoch, alone.swap_reason)
+    assert result.swap_reason
     assert result.gradient_equivalents == course(shared)[0][-1][-1] or name == "lbfgs"
+
+
+def test_a_state_that_a_kill_left_empty_is_passed_over(adam, tmp_path):
+    """Adam's run may be killed after its last checkpoint and before its last state: no later command makes that good."""
+    broken, shared, by_itself = (tmp_path / name for name in ("adam", "shared", "by-itself"))
+    shutil.copytree(adam, broken)
+    shared.mkdir()
+    for file in (broken / "states" / f"{EPOCHS:05d}").iterdir():
+        file.unlink()
+    task = load_task(PROBLEM)
+    assert graft(broken, task, RECIPES["auto"], EPOCHS, shared) == EPOCHS - 1
+    train(task, RECIPES["auto"], EPOCHS, Control(shared, resume=True))
+    train(load_task(PROBLEM), RECIPES["auto"], EPOCHS, Control(by_itself))
+    assert course(shared) == course(by_itself)
 
 
 def test_the_shared_epochs_end_before_the_rule_acts(adam, tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +10,9 @@ import time
 import pytest
 
 from homestretch.errors import CheckpointError
+from homestretch.paper.table import workers
 from homestretch.paper.table.cells import Machine, cells
-from homestretch.paper.table.outcome import OUTCOMES, collect, read_outcomes
+from homestretch.paper.table.outcome import OUTCOMES, collect, read_outcomes, write_outcomes
 from homestretch.paper.table.run_cell import missing, run_cell
 from homestretch.paper.table.workers import run_cells
 
@@ -100,6 +102,19 @@ def test_one_bad_cell_does_not_end_the_table(tmp_path):
     assert run_cells([other, good], Machine(), tmp_path, say=said.append) == [other]
     assert any("FAILED" in line and "other settings" in line for line in said)
     assert len(collect(tmp_path)) == 1
+
+
+def test_a_cell_whose_process_died_between_two_accountings_has_failed(whole, tmp_path):
+    """It passed for finished, and the command ended without an error."""
+    golden = some("golden-30")[1]
+    shutil.copytree(whole / golden.path, tmp_path / golden.path)
+    both = read_outcomes(tmp_path / golden.path)
+    said = []
+    assert workers._tell(golden, tmp_path, ("cost", "printed"), 1.0, said.append)
+    assert len(said) == 2
+    write_outcomes(tmp_path / golden.path, both[:1])
+    assert not workers._tell(golden, tmp_path, ("cost", "printed"), 1.0, said.append)
+    assert "FAILED, its process ended without a result" in said[-1]
 
 
 def test_other_settings_and_damage_are_refused(tmp_path):
