@@ -23,7 +23,7 @@ from homestretch.objective.minibatch import MiniBatch, share_of_a_step
 from homestretch.objective.modes import DROPOUTS, MODES, training_mode
 from homestretch.objective.products import DatasetProducts
 from homestretch.objective.progressive import Growth
-from homestretch.objective.ranks import sum_gradients, sums, together
+from homestretch.objective.ranks import group_of, refuse_unlike, sum_gradients, sums, together
 from homestretch.objective.statistics import reestimate, tracking_layers
 
 
@@ -55,9 +55,10 @@ class Objective(DatasetProducts):
             :class:`~homestretch.objective.progressive.Growth`. Whoever runs the phases uses it; this function itself is
             always over all the data.
         compute: ``compute(model, batch) -> (outputs, targets)`` for batches that are not pairs.
-        group: Process group when each rank holds its own part of the data: losses and gradients of full passes are then
-            summed over it, and gradients of mini-batches averaged, unless the model's wrapper (DDP, FSDP) does that. Every rank
-            must make the same number of mini-batches. What is wrong with one rank's data is raised on all.
+        group: Process group when each rank holds its own part of the data, by default that of a model in
+            ``DistributedDataParallel``: losses and gradients of full passes are then summed over it, and gradients of
+            mini-batches averaged, unless the model's wrapper (DDP, FSDP) does that. Every rank must make the same number of
+            mini-batches, from the same parameters. What is wrong with one rank's data is raised on all.
         meter: Where the cost is counted; a new one if not given.
 
     Raises:
@@ -85,6 +86,7 @@ class Objective(DatasetProducts):
             if value not in known:
                 raise ValueError(f"{name} must be one of {known}, got {value!r}")
         check_reduction(loss)
+        group = group_of(model) if group is None else group
         if growth is not None and group is not None:
             raise ValueError("growth: data that are spread over a process group cannot grow, a part would be of one rank's own")
         self.model = model
@@ -103,6 +105,7 @@ class Objective(DatasetProducts):
         with together("data: reading this rank's share", group, self._device):
             self.batches: Batches = as_batches(data, batch_size=batch_size, micro_batch=micro_batch, widen=mode != "train")
         self._step_share = 0.0  # unknown
+        self._met = group is None  # whether the ranks were seen to hold the same model
         self.make_products(self.parameters, model)
         self.sample_loss = loss
         self.compute = compute or pair
@@ -116,6 +119,7 @@ class Objective(DatasetProducts):
 
     def __call__(self) -> Tensor:
         """The loss over all the data as a 0-d float64 tensor; fills ``.grad``."""
+        self._meet()
         self.zero_grad()
         total: Tensor | float = 0.0
         with self.full_pass(), torch.enable_grad():
@@ -174,8 +178,10 @@ class Objective(DatasetProducts):
         """Closures for one epoch of mini-batches, in an order that depends on (seed, epoch) alone.
 
         Raises:
-            ValueError: If the ranks of a group have different numbers of mini-batches: they would wait for each other.
+            ValueError: If the ranks of a group have different parameters, or different numbers of mini-batches: they would wait
+                for each other.
         """
+        self._meet()
         if self.group is not None and not self._step_share:
             self._step_share = share_of_a_step(self.batches, self.group, self._device)
         own = len(self.batches)
@@ -232,6 +238,12 @@ class Objective(DatasetProducts):
             for _ in range(2):
                 self.meter.count_forward(self.portion * share)
             refuse_random(self.model, lambda: float(self._forward_loss(batch, 0)), self.group, self._device)
+
+    def _meet(self) -> None:
+        """See once that all ranks hold the same model; not before there is work, as a state may be loaded until then."""
+        if not self._met:
+            refuse_unlike(self.model, self.parameters, self.group)
+            self._met = True
 
     def _forward_loss(self, batch: Any, index: int) -> Tensor:
         """The loss of a micro-batch by a forward pass."""

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 Group = dist.ProcessGroup | None
+_ALIKE = 1e-9  # relative difference of norms up to which parameters are the same, computed on unlike devices
 
 
 def sums(values: Sequence[float], group: Group, device: torch.device) -> list[float]:
@@ -29,13 +31,18 @@ def sums(values: Sequence[float], group: Group, device: torch.device) -> list[fl
     return buffer.tolist()
 
 
+def of_each(value: float, group: Group, device: torch.device) -> list[float]:
+    """A number of each rank of a group, the same list on all of them; one process alone is rank 0."""
+    if group is None:
+        return [value]
+    slots = [0.0] * dist.get_world_size(group)
+    slots[dist.get_rank(group)] = value
+    return sums(slots, group, device)
+
+
 def ranks_where(condition: bool, group: Group, device: torch.device) -> list[int]:
     """The ranks of a group on which a condition holds, the same list on all of them; one process alone is rank 0."""
-    if group is None:
-        return [0] if condition else []
-    flags = [0.0] * dist.get_world_size(group)
-    flags[dist.get_rank(group)] = float(condition)
-    return [rank for rank, flag in enumerate(sums(flags, group, device)) if flag]
+    return [rank for rank, flag in enumerate(of_each(float(condition), group, device)) if flag]
 
 
 @contextmanager
@@ -80,6 +87,29 @@ def sum_gradients(parameters: Sequence[Tensor], group: Group, factor: float = 1.
         dist.all_reduce(p.grad, group=group)
         if factor != 1.0:
             p.grad.mul_(factor)
+
+
+def group_of(model: nn.Module) -> Group:
+    """The ranks over which the model's wrapper (DDP) averages gradients; ``None`` without one."""
+    return model.process_group if isinstance(model, DistributedDataParallel) else None
+
+
+def refuse_unlike(model: nn.Module, parameters: Sequence[Tensor], group: Group) -> None:
+    """Refuse copies of a model that differ: every rank would add a gradient of another place, and none would notice.
+
+    Raises:
+        ValueError: On all ranks, unless the model's own wrapper has seen to it that they are alike, or holds shards.
+    """
+    if group is None or reduces_gradients(model):
+        return
+    norm = torch.stack(torch._foreach_norm([p.detach() for p in parameters])).double().norm()
+    norms = of_each(float(norm), group, parameters[0].device)
+    if max(norms) - min(norms) > _ALIKE * max(norms):
+        raise ValueError(
+            f"model: its parameters differ from rank to rank (norms {', '.join(f'{n:.6g}' for n in norms)}), and they "
+            "must begin with the same ones: call torch.manual_seed with one seed before the model is made, load one state on "
+            "all, or wrap it in torch.nn.parallel.DistributedDataParallel"
+        )
 
 
 def reduces_gradients(model: nn.Module) -> bool:
