@@ -19,7 +19,7 @@ from homestretch import (
 )
 from homestretch import promotion as promotion_module
 from homestretch.decision import Decision
-from homestretch.errors import UnsupportedError
+from homestretch.errors import HomestretchWarning, UnsupportedError
 from homestretch.history import EventRecord
 from homestretch.promotion import CastBatches, Promotion, cast_floats, promote
 from homestretch.two_phase.transitions import go_back
@@ -117,6 +117,24 @@ def test_least_squares_points_are_cast():
     promotion.undo()
     assert torch.equal(function.points["fit"], points["fit"])
     assert function.loss() == before
+
+
+def test_tensors_of_the_loss_are_cast_too():
+    """Class weights stand in no model, and cross entropy takes them in the dtype of its inputs only."""
+    inputs, targets = data()
+    loss = nn.BCEWithLogitsLoss(pos_weight=torch.tensor([0.3]))
+    model = Teacher(3)
+    function = Objective(model, loss, (inputs, (targets > 0.0).float()))
+    with promote(function):
+        assert loss.pos_weight.dtype == torch.float64
+    assert loss.pos_weight.dtype == torch.float32
+    with pytest.warns(HomestretchWarning, match="class weights"):
+        weighted = Objective(
+            nn.Linear(2, 2), nn.CrossEntropyLoss(torch.tensor([1.0, 3.0])), (inputs, (inputs[:, 0] > 0).long())
+        )
+    before = weighted.loss()
+    with promote(weighted):
+        assert weighted.loss() == pytest.approx(before, rel=1e-5)
 
 
 def test_constants_of_the_old_dtype_are_an_error_that_undoes_all():
