@@ -252,6 +252,10 @@ def _on_validation(
         raise ValueError("metrics are evaluated on validation data, and there are none: give validation=(inputs, targets)")
     if data is None or not isinstance(objective, Objective):
         return None
+    try:
+        as_batches(data, batch_size=None, micro_batch=None)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"validation: {error}") from error
 
     def measure() -> dict[str, float]:
         if objective.mode == "train" and tracking_layers(objective.model):

@@ -421,6 +421,8 @@ def test_a_model_of_several_dtypes_is_validated():
         ({"metrics": {"a": 3}, "validation": data()}, TypeError, "metrics must hold functions alone, got 3"),
         ({"metrics": {"loss": mse_loss}, "validation": data()}, ValueError, "metrics: the name 'loss' is taken"),
         ({"metrics": {"a": lambda o, t: None}, "validation": data()}, TypeError, r"metrics\['a'\] must be a number, got None"),
+        ({"validation": (data()[0][:0],) * 2}, ValueError, "^validation: data must hold at least one sample"),
+        ({"validation": data()[0].numpy()}, TypeError, "^validation: data must be a pair of tensors"),
     ],
 )
 def test_what_would_be_ignored_or_fail_is_refused(options, error, message):
