@@ -121,6 +121,7 @@ class TwoPhase(Accounts):
         if objective is None and self.inspection is not None and self.inspection.mode == "wait":
             raise ValueError("evidence='wait' needs an objective to take Hessian products of")
         self.phase = "first"
+        self.allocated = False
         self.epochs = 0
         self.first_epochs = 0
         self.first_steps = 0
@@ -238,6 +239,14 @@ class TwoPhase(Accounts):
         """The method of the convex phase, begun afresh from the current point with what ``first`` has learned."""
         self.convex.start(self.first)
         return self.second
+
+    def allocate(self) -> None:
+        """Let the next :meth:`state_dict` hold a convex phase, too, to load one into.
+
+        torch's distributed checkpoints load only what a state holds already. To go on from one that was saved in the convex
+        phase, call this before ``get_state_dict`` of the state to load into.
+        """
+        self.allocated = True
 
     def second_function(self, closure: Any) -> Any:
         """What the convex phase minimises: the closure, with a weight decay of ``first`` that is part of the loss."""

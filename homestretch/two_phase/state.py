@@ -1,7 +1,7 @@
 """The state of a TwoPhase, in the form that torch gives an optimizer's state.
 
-Vectors of the convex phase stand beside the first optimizer's, under ``second/NAME``; everything else is a dictionary
-``two_phase`` in the first parameter group. So whatever saves a torch optimizer saves all of it.
+Vectors of the convex phase stand beside the first optimizer's, under ``second/NAME``; everything else is in
+``two_phase`` in the first parameter group (see `homestretch.packing`). So whatever saves a torch optimizer saves all of it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from homestretch.objective import LeastSquares, Objective
+from homestretch.packing import pack, unpack
 from homestretch.swap import Never, default_rule
 
 if TYPE_CHECKING:
@@ -50,13 +51,15 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
     about["kept"] = {"loss": optimizer.kept.loss, "version": optimizer.kept.version}
     for number, kept in zip(_trainable_numbers(optimizer), optimizer.kept.parameters, strict=False):  # none or all
         packed["state"].setdefault(number, {})[_KEPT] = kept
-    if optimizer.phase == "second":
+    if optimizer.allocated:
+        optimizer.prepare_second()
+    if optimizer.phase == "second" or optimizer.allocated:
         second = optimizer.second.state_dict()
         numbers = _trainable_numbers(optimizer)
         for key, entry in second["state"].items():
             packed["state"].setdefault(numbers[key], {}).update({_PREFIX + name: value for name, value in entry.items()})
         about["second"] = {k: v for k, v in second["param_groups"][0].items() if k not in ("params", "param_names")}
-    packed["param_groups"][0][_KEY] = about
+    packed["param_groups"][0][_KEY] = pack(about)
     return packed
 
 
@@ -71,7 +74,7 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
         raise ValueError("state_dict is not that of a TwoPhase: load an optimizer's own state into optimizer.first instead")
     packed = _numbered(packed)
     groups = packed["param_groups"]
-    about = groups[0][_KEY]
+    about = unpack(groups[0][_KEY])
     first_state = {
         k: {n: v for n, v in entry.items() if not n.startswith(_PREFIX) and n != _KEPT} for k, entry in packed["state"].items()
     }
@@ -80,7 +83,7 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     if optimizer.promotion is not None:
         optimizer.promotion.undo()  # the first optimizer's state is cast to the parameters' dtype
     load_first(optimizer, {"state": {k: v for k, v in first_state.items() if v}, "param_groups": first_groups})
-    optimizer.phase = str(about["phase"])
+    optimizer.phase, optimizer.allocated = str(about["phase"]), False
     optimizer.epochs = int(about["epochs"])
     optimizer.first_epochs = int(about["first_epochs"])
     optimizer.first_steps = int(about["first_steps"])
@@ -107,7 +110,7 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     optimizer.mean.reset()  # the epoch that it holds a part of is not gone on with
     if about["promoted"] and optimizer.promotion is not None:
         optimizer.promotion.apply(check=False)
-    if "second" in about:
+    if optimizer.phase == "second":
         numbers = _trainable_numbers(optimizer)
         second_state = {
             key: {n.removeprefix(_PREFIX): v for n, v in packed["state"].get(number, {}).items() if n.startswith(_PREFIX)}
