@@ -141,7 +141,7 @@ class TwoPhase(Accounts):
         self.growing = growing(objective)
         self.kept = Kept()
         self.mean = RunningMean(self.trainable, getattr(objective, "group", None))
-        self._iterations = Iterations()
+        self.iterations = Iterations()
         self._closed = 0.0
         use_training_weights(first)
 
@@ -185,7 +185,7 @@ class TwoPhase(Accounts):
                 "after the swap step() needs a closure that computes the loss over all the data and calls backward()"
             )
         loss = self.second.step(self.second_function(closure))
-        self._iterations.copy(self)
+        self.iterations.copy(self)
         return loss
 
     def end_epoch(self, loss: float | None = None, gradient_norm: float | None = None, *, passes: float = 1.0) -> Decision:
