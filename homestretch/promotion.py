@@ -147,7 +147,7 @@ class CastBatches:
     def __init__(self, batches: Batches, dtype: torch.dtype) -> None:
         self._batches = batches
         self._dtype = dtype
-        self.batch_size = batches.batch_size
+        self.batch_size, self.micro_batch = batches.batch_size, batches.micro_batch
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from homestretch.cost import CostMeter
 from homestretch.objective.batch_loss import Loss, check_reduction, no_sync, pair, warn_of_parameters, weighted
-from homestretch.objective.batches import Batches, as_batches
+from homestretch.objective.batches import Batches, as_batches, pieces
 from homestretch.objective.determinism import refuse_random, refuse_random_data
 from homestretch.objective.minibatch import MiniBatch, share_of_a_step
 from homestretch.objective.modes import DROPOUTS, MODES, training_mode
 from homestretch.objective.products import DatasetProducts
 from homestretch.objective.progressive import Growth
-from homestretch.objective.ranks import group_of, refuse_unlike, sum_gradients, sums, together
+from homestretch.objective.ranks import averages_always, group_of, refuse_uneven, refuse_unlike, sum_gradients, sums, together
 from homestretch.objective.statistics import reestimate, tracking_layers
 
 
@@ -56,7 +56,7 @@ class Objective(DatasetProducts):
             always over all the data.
         compute: ``compute(model, batch) -> (outputs, targets)`` for batches that are not pairs.
         group: Process group when each rank holds its own part of the data, by default that of a model in
-            ``DistributedDataParallel``: losses and gradients of full passes are then summed over it, and gradients of
+            DDP or FSDP2: losses and gradients of full passes are then summed over it, and gradients of
             mini-batches averaged, unless the model's wrapper (DDP, FSDP) does that. Every rank must make the same number of
             mini-batches, from the same parameters. What is wrong with one rank's data is raised on all.
         meter: Where the cost is counted; a new one if not given.
@@ -105,7 +105,9 @@ class Objective(DatasetProducts):
         with together("data: reading this rank's share", group, self._device):
             self.batches: Batches = as_batches(data, batch_size=batch_size, micro_batch=micro_batch, widen=mode != "train")
         self._step_share = 0.0  # unknown
-        self._met = group is None  # whether the ranks were seen to hold the same model
+        self._met = group is None  # whether the ranks were seen to fit together
+        # A sharded model's backward pass leaves the mean over so many ranks in place of the sum.
+        self._averaged = 1 if group is None or not averages_always(model) else dist.get_world_size(group)
         self.make_products(self.parameters, model)
         self.sample_loss = loss
         self.compute = compute or pair
@@ -126,14 +128,16 @@ class Objective(DatasetProducts):
             for index, (batch, count) in enumerate(self.batches.full()):
                 share = count / self._total
                 loss = self._loss_of(batch, index)
-                (loss * share).backward()
+                (loss * (share * self._averaged)).backward()
                 total = total + weighted(loss, share)
-        sum_gradients(self.parameters, self.group)
+        if self._averaged == 1:
+            sum_gradients(self.parameters, self.group)
         self.meter.count_gradient(self.portion)
         return torch.tensor(self._sum_over_ranks(float(total)), dtype=torch.float64)
 
     def loss(self) -> float:
         """The loss over all the data by forward passes only."""
+        self._meet()
         total: Tensor | float = 0.0
         with self.full_pass():
             for index, (batch, count) in enumerate(self.batches.full()):
@@ -205,7 +209,7 @@ class Objective(DatasetProducts):
         part.__dict__.update(self.__dict__)
         part.batches = self.batches.subset(samples, self.seed, draw, skip)
         part._total = self._sum_over_ranks(float(samples))
-        part._step_share = 0.0
+        part._step_share, part._met = 0.0, self.group is None
         part.portion = self.portion * part._total / self._total
         part.version = self.version + 1
         return part
@@ -240,9 +244,11 @@ class Objective(DatasetProducts):
             refuse_random(self.model, lambda: float(self._forward_loss(batch, 0)), self.group, self._device)
 
     def _meet(self) -> None:
-        """See once that all ranks hold the same model; not before there is work, as a state may be loaded until then."""
+        """See once that the ranks fit together; not before there is work, as a state may be loaded until then."""
         if not self._met:
             refuse_unlike(self.model, self.parameters, self.group)
+            if self._averaged > 1:
+                refuse_uneven(pieces(self.batches), self.group, self._device)
             self._met = True
 
     def _forward_loss(self, batch: Any, index: int) -> Tensor:

@@ -90,8 +90,30 @@ def sum_gradients(parameters: Sequence[Tensor], group: Group, factor: float = 1.
 
 
 def group_of(model: nn.Module) -> Group:
-    """The ranks over which the model's wrapper (DDP) averages gradients; ``None`` without one."""
-    return model.process_group if isinstance(model, DistributedDataParallel) else None
+    """The ranks over which the model's wrapper (DDP, FSDP2) averages gradients, if there is one and they make up one axis."""
+    if isinstance(model, DistributedDataParallel):
+        return model.process_group
+    meshes = [p.device_mesh for p in model.parameters() if hasattr(p, "device_mesh")] if averages_always(model) else []
+    return meshes[0].get_group() if meshes and meshes[0].ndim == 1 else None
+
+
+def averages_always(model: nn.Module) -> bool:
+    """Whether every backward pass brings the ranks together and leaves averages, as FSDP2's do, whose passes are all common."""
+    return any(_shards(module) for module in model.modules())
+
+
+def refuse_uneven(pieces: int, group: Group, device: torch.device) -> None:
+    """Refuse full passes in which the ranks of a sharded model would wait for each other.
+
+    Raises:
+        ValueError: On all ranks, if they have different numbers of micro-batches.
+    """
+    found = [int(n) for n in of_each(float(pieces), group, device)]
+    if len(set(found)) > 1:
+        raise ValueError(
+            f"data: the ranks have {', '.join(map(str, found))} micro-batches, and a sharded model needs as many on all: give "
+            "every rank as many samples, or a micro_batch that makes as many of them"
+        )
 
 
 def refuse_unlike(model: nn.Module, parameters: Sequence[Tensor], group: Group) -> None:
@@ -120,6 +142,10 @@ def reduces_gradients(model: nn.Module) -> bool:
 def reshard(model: nn.Module) -> None:
     """Give up what FSDP2 has gathered for a forward pass: it would stand in place of parameters that are changed later."""
     for module in model.modules():
-        give_up = getattr(module, "reshard", None)
-        if callable(give_up) and hasattr(module, "unshard"):
-            give_up()
+        if _shards(module):
+            module.reshard()  # type: ignore[operator]  # FSDP2's
+
+
+def _shards(module: nn.Module) -> bool:
+    """Whether a module is one of FSDP2's, told by its methods: importing it takes long."""
+    return callable(getattr(module, "reshard", None)) and hasattr(module, "unshard")

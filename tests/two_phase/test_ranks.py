@@ -76,6 +76,24 @@ def sharded(rank):
     return train(model, Objective(model, mse_loss, data(), batch_size=20), AtEpoch(3), evidence=None)
 
 
+def spread(rank):
+    """FSDP2 with the half of the data that is this rank's, whose averages are those of all."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    model, alone = network(), network()
+    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    objective, whole = Objective(model, mse_loss, half(rank), batch_size=10), Objective(alone, mse_loss, data())
+    assert objective.samples == 40
+    assert float(objective()) == pytest.approx(float(whole()), rel=1e-12)
+    for p, q in zip(model.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(p.grad.full_tensor(), q.grad)
+    uneven = Objective(model, mse_loss, data() if rank else half(rank), batch_size=10, micro_batch=10)
+    with pytest.raises(ValueError, match="the ranks have 2, 4 micro-batches"):
+        uneven.loss()
+    return train(model, objective, AtEpoch(3), evidence=None, gradient_norm="probe", probe_samples=20)
+
+
 def resumed(rank):
     """FSDP2, saved by torch's distributed checkpoints in the convex phase and gone on with in new objects."""
     from torch.distributed.device_mesh import init_device_mesh
@@ -131,7 +149,7 @@ def refused(rank):
     return {"records": [], "point": torch.zeros(1)}
 
 
-CASES = {f.__name__: f for f in (plain, wrapped, sharded, resumed, settled, refused)}
+CASES = {f.__name__: f for f in (plain, wrapped, sharded, spread, resumed, settled, refused)}
 
 
 def worker(rank, name, address, results):
