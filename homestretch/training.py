@@ -113,7 +113,7 @@ def fit(
     ranks = Ranks.of(objective)
     folder = None if out is None else ranks.folder(out)
     with ranks.together("out: looking at the folder"):
-        _check_out(folder, objective, resume)
+        _check_out(folder, objective, options.get("history"), resume)
     first_optimizer = _first(first, objective.parameters)
     made_of = traits(objective, first_optimizer)
     if second is None:
@@ -148,10 +148,12 @@ def _ends(epochs: int | None, budget: float | None) -> tuple[int | None, float |
     )
 
 
-def _check_out(out: Path | None, objective: AnyObjective, resume: bool) -> None:
+def _check_out(out: Path | None, objective: AnyObjective, history: Any, resume: bool) -> None:
     """Refuse a folder that is none, whose run would be lost, or that could not hold what the run is."""
     if out is None:
         return
+    if history is not None:
+        raise ValueError("history: a run with out keeps its record there, and returns it as result.history: leave out history")
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder, got {out}, which is a file: give another")
     if any(hasattr(p, "to_local") for p in objective.parameters):

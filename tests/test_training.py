@@ -546,6 +546,11 @@ def test_what_belongs_to_an_objective_is_refused_beside_it(extra):
         fit(nn.Linear(1, 1), objective, epochs=1)
 
 
+def test_a_record_is_kept_in_one_place(tmp_path):
+    with pytest.raises(ValueError, match=r"history: a run with out keeps its record there"):
+        fit(network(), mse_loss, data(), epochs=3, out=tmp_path / "run", history=History(tmp_path / "own.jsonl"))
+
+
 def test_what_lies_at_the_wrong_place_is_told_where_it_belongs(tmp_path):
     model, x = nn.Linear(1, 1), torch.linspace(-1, 1, 40).view(40, 1)
     objective = Objective(model, nn.functional.mse_loss, (x, x))
