@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -206,6 +208,42 @@ def test_a_promoted_run_is_resumed_bit_for_bit(tmp_path):
     model, resumed = run(9, out=tmp_path, resume=True)
     assert resumed.loss == whole.loss
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), whole_model.parameters(), strict=True))
+
+
+def promoted(epochs):
+    model, function = objective(batch_size=10)
+    first = torch.optim.Adam(model.parameters())
+    optimizer = TwoPhase(
+        model.parameters(), function, first=first, rule=AtEpoch(1), resort=NoResort(), second=LBFGS, promote=True
+    )
+    for _ in range(epochs):
+        for closure in optimizer.epoch():
+            optimizer.step(closure)
+    return model, optimizer
+
+
+def test_a_promoted_state_is_not_gone_on_with_from_rounded_parameters():
+    """A model in float32 that is loaded before the optimizer takes what float32 holds, and the steps are below that."""
+    model, optimizer = promoted(4)
+    weights, state = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    other, again = promoted(0)
+    other.load_state_dict(weights)
+    with pytest.raises(ValueError, match="load the optimizer first"):
+        again.load_state_dict(state)
+    other, again = promoted(0)
+    again.load_state_dict(state)
+    other.load_state_dict(weights)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
+    again.load_state_dict(state)  # once more, in the convex phase: they stay as they are
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_at_the_swap_nothing_is_rounded_whatever_is_loaded_first():
+    model, optimizer = promoted(1)
+    other, again = promoted(0)
+    other.load_state_dict(model.state_dict())
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
 
 
 def test_a_promoted_state_needs_promotion():

@@ -6,10 +6,12 @@ Vectors of the convex phase stand beside the first optimizer's, under ``second/N
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from homestretch import vectors
 from homestretch.objective import LeastSquares, Objective
 from homestretch.packing import pack, unpack
 from homestretch.swap import Never, default_rule
@@ -21,6 +23,7 @@ _KEY = "two_phase"
 _WITH_STATE = (Objective, LeastSquares)
 _PREFIX = "second/"
 _KEPT = "kept/parameter"
+_ROUNDED = 1e-6  # squared norms that differ by no more are of one point in two dtypes
 
 
 def save(optimizer: TwoPhase) -> dict[str, Any]:
@@ -80,6 +83,7 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     }
     first_groups = [{k: v for k, v in g.items() if k != _KEY} for g in groups]
     _check_same(optimizer, about)
+    long = _long_values(optimizer, about)
     if optimizer.promotion is not None:
         optimizer.promotion.undo()  # the first optimizer's state is cast to the parameters' dtype
     load_first(optimizer, {"state": {k: v for k, v in first_state.items() if v}, "param_groups": first_groups})
@@ -110,6 +114,8 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     optimizer.mean.reset()  # the epoch that it holds a part of is not gone on with
     if about["promoted"] and optimizer.promotion is not None:
         optimizer.promotion.apply(check=False)
+        if long:
+            vectors.copy_(vectors.locals_of(optimizer.trainable), long)
     if optimizer.phase == "second":
         numbers = _trainable_numbers(optimizer)
         second_state = {
@@ -131,6 +137,27 @@ def _check_same(optimizer: TwoPhase, about: dict[str, Any]) -> None:
         raise ValueError(f"the state was saved {kinds[grew]}, and the objective is {kinds[grows]} now: make it {kinds[grew]}")
     if about["promoted"] and optimizer.promotion is None:
         raise ValueError("the state was saved from a promoted convex phase: make this TwoPhase with promote=True")
+
+
+def _long_values(optimizer: TwoPhase, about: dict[str, Any]) -> list[Tensor]:
+    """The parameters of a promoted convex phase, which going back to their own dtype for a moment would round.
+
+    Raises:
+        ValueError: If those that belong to the state have been rounded already.
+    """
+    if not about["promoted"] or optimizer.promotion is None:
+        return []
+    if optimizer.promotion.active:
+        return vectors.clone(optimizer.trainable)
+    saved = float(unpack(about["second"]["descent"]).get("fingerprint", math.nan))
+    as_long = [p.detach().double() for p in optimizer.trainable]
+    own = vectors.dot(as_long, as_long)
+    if own != saved and math.isclose(own, saved, rel_tol=_ROUNDED):
+        raise ValueError(
+            "the state is of a convex phase in float64, and the model's parameters were rounded to their own dtype when they "
+            "were loaded: load the optimizer first, which makes them long, and then the model"
+        )
+    return []
 
 
 def _stays_in_first(optimizer: TwoPhase, about: dict[str, Any]) -> bool:
