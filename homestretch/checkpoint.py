@@ -68,23 +68,23 @@ def present(folder: str | os.PathLike[str]) -> bool:
     return any((Path(folder) / name).exists() for name in (NAME, PREVIOUS))
 
 
-def load(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the checkpoint of ``folder``; the previous one if a kill came between two renames.
+def load(folder: str | os.PathLike[str], *, previous: bool = False) -> dict[str, Any]:
+    """Read the checkpoint of ``folder``; the previous one if that is asked for, or if a kill came between two renames.
 
     Raises:
         CheckpointError: If there is none, or it is damaged or not ours. The message names the file.
     """
     folder = Path(folder)
     place = folder / NAME
-    if not place.exists() and (folder / PREVIOUS).exists():
+    if previous or (not place.exists() and (folder / PREVIOUS).exists()):
         place = folder / PREVIOUS
     if not place.exists():
         raise CheckpointError(f"there is no checkpoint in {folder}: expected {NAME}, which a run with an output folder writes")
     try:
         content = torch.load(place, map_location="cpu", weights_only=True)
     except Exception as error:
-        previous = place.with_name(PREVIOUS)
-        hint = f". The one before it is {previous}: rename it to {NAME} to go on from there" if previous.exists() else ""
+        before = place.with_name(PREVIOUS)
+        hint = f". The one before it is {before}: rename it to {NAME} to go on from there" if before.exists() else ""
         raise CheckpointError(f"{place} is damaged or not a checkpoint: {type(error).__name__}{hint}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise CheckpointError(f"{place} was not written by homestretch")

@@ -102,7 +102,7 @@ class Promotion:
 
     def _tensors(self) -> list[Tensor]:
         """Everything that takes part in the loss and lasts: parameters and buffers, frozen ones and the loss's own included."""
-        holders = [self._objective.model, getattr(self._objective, "_loss", None)]
+        holders = [self._objective.model, getattr(self._objective, "sample_loss", None)]
         found: dict[Tensor, None] = dict.fromkeys(self._objective.parameters)
         for module in holders:
             if isinstance(module, nn.Module):
@@ -147,7 +147,7 @@ class CastBatches:
     def __init__(self, batches: Batches, dtype: torch.dtype) -> None:
         self._batches = batches
         self._dtype = dtype
-        self.batch_size = batches.batch_size
+        self.batch_size, self.micro_batch = batches.batch_size, batches.micro_batch
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from homestretch import checkpoint
 from homestretch.errors import CheckpointError
 from homestretch.history import EpochRecord, EventRecord, History
 from homestretch.objective.dataset import Objective
+from homestretch.ranks_of_run import Ranks
 from homestretch.same_run import Traits, refuse_another
 from homestretch.two_phase import TwoPhase
 from homestretch.two_phase.averages import use_averaged_weights
@@ -89,18 +89,20 @@ class Run:
         callbacks: Called after each epoch.
         save_every: Seconds between two checkpoints.
         traits: What a run that is gone on with must have in common with this one, see `homestretch.same_run`.
+        ranks: Those that the run is spread over.
         saved: When the last one was written, by the monotonic clock.
     """
 
     model: nn.Module
     optimizer: TwoPhase
     scheduler: LRScheduler | None
-    out: str | os.PathLike[str] | None
+    out: Path | None
     epochs: int | None
     budget: float | None
     callbacks: Sequence[Callback]
     save_every: float
     traits: Traits
+    ranks: Ranks
     saved: float = field(default_factory=time.monotonic)
 
     def go(self) -> FitResult:
@@ -110,7 +112,7 @@ class Run:
         while not stop:
             self._epoch()
             stop = self.why_stop()
-            if self.out is not None and (stop or time.monotonic() - self.saved >= self.save_every):
+            if self.out is not None and (stop or self.ranks.first(time.monotonic() - self.saved >= self.save_every)):
                 self.save()
             stop = self._call_back() or stop
         return self.finish(stop)
@@ -135,8 +137,10 @@ class Run:
             "scheduler": _without_functions(self.scheduler.state_dict()) if self.scheduler is not None else None,
             "records": len(self.optimizer.history),
             "traits": self.traits,
+            "epochs": self.optimizer.epochs,
         }
-        checkpoint.save(str(self.out), content)
+        with self.ranks.together("writing the checkpoint"):
+            checkpoint.save(str(self.out), content)
         self.saved = time.monotonic()
 
     def resume(self) -> None:
@@ -146,8 +150,7 @@ class Run:
             CheckpointError: If there is none, or it is damaged, of another kind of run, or of one with other data or settings.
         """
         folder = Path(str(self.out))
-        content = checkpoint.load(folder)
-        refuse_another(content.get("traits", {}), self.traits, folder)  # none where a shared first phase was laid out
+        content = self._read(folder)
         with _foreign_refused(folder):
             self.optimizer.load_state_dict(content["optimizer"])  # first: it knows the dtype of the saved parameters
             self.model.load_state_dict(content["model"])
@@ -165,6 +168,19 @@ class Run:
         known.continue_at(folder / RECORD)
         self.optimizer.history = known
         checkpoint.set_random_state(content["random"])
+
+    def _read(self, folder: Path) -> dict[str, Any]:
+        """The checkpoint; the one before it where another rank was killed before it could write as late a one."""
+        with self.ranks.together("reading the checkpoint"):
+            content = checkpoint.load(folder)
+            refuse_another(content.get("traits", {}), self.traits, folder)  # none where a shared first phase was laid out
+        epochs = int(content.get("epochs", 0))
+        common = self.ranks.least(epochs)
+        with self.ranks.together("reading the checkpoint of the last epoch that all ranks have made"):
+            content = content if epochs == common else checkpoint.load(folder, previous=True)
+            if int(content.get("epochs", 0)) != common:
+                raise CheckpointError(f"{folder} holds no checkpoint of epoch {common}, the last one that another rank holds")
+        return content
 
     def finish(self, stop: str) -> FitResult:
         """Put the model into the state that a user wants, write what is left to write, and tell."""
@@ -220,8 +236,9 @@ class Run:
     def _call_back(self) -> str:
         _, record = self.optimizer.history.last(EpochRecord)
         progress = Progress(self.optimizer.epochs, self.epochs, self.budget, record, self.optimizer)
-        wishes = [bool(callback(progress)) for callback in self.callbacks]
-        if not any(wishes):
+        with self.ranks.together("a callback"):
+            wishes = [bool(callback(progress)) for callback in self.callbacks]
+        if not self.ranks.any(any(wishes)):
             return ""
         if self.out is not None and self.save_every > 0.0:
             self.save()

@@ -16,6 +16,7 @@ from homestretch.objective import AnyObjective, Objective
 from homestretch.objective.batches import TensorBatches
 
 Traits = dict[str, Any]
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the size of an entry
 
 
 def traits(objective: AnyObjective, first: Optimizer) -> Traits:
@@ -35,7 +36,7 @@ def traits(objective: AnyObjective, first: Optimizer) -> Traits:
         found |= {"seed": objective.seed, "batch_size": objective.batches.batch_size, "samples": objective.samples}
         found |= {"mode": objective.mode, "dropout": objective.dropout}
         if isinstance(objective.batches, TensorBatches) and objective.group is None:
-            found["data"] = checksum(objective.batches.tensors)
+            found |= {"data": checksum(objective.batches.tensors), "data in all": bit_sum(objective.batches.tensors)}
     return found
 
 
@@ -50,8 +51,9 @@ def refuse_another(saved: Mapping[str, Any], given: Traits, folder: object) -> N
     changed = [name for name in given if name in saved and saved[name] != given[name]]
     if not changed:
         return
-    texts = [f"{name} was {saved[name]} and is {given[name]}" for name in changed if name != "data"]
-    texts += ["data of the same size hold other values"] if "data" in changed and "samples" not in changed else []
+    sums = {"data", "data in all"}
+    texts = [f"{name} was {saved[name]} and is {given[name]}" for name in changed if name not in sums]
+    texts += ["data of the same size hold other values"] if sums & set(changed) and "samples" not in changed else []
     raise CheckpointError(
         f"the checkpoint in {folder} is that of another run: {'; '.join(texts)}. Only epochs and budget may be raised: resume "
         "with the arguments that it was written with, or begin anew in another folder"
@@ -65,6 +67,12 @@ def checksum(tensors: tuple[Tensor, ...]) -> int:
         ends = tensor[[0, -1]].detach().cpu().contiguous()
         number = zlib.crc32(ends.flatten().view(torch.uint8).numpy().tobytes(), number)
     return number
+
+
+def bit_sum(tensors: tuple[Tensor, ...]) -> int:
+    """Another such number, over all samples but blind to their order: the sum of their bits as integers, where they lie."""
+    real = [torch.view_as_real(t) if t.is_complex() else t for t in tensors]
+    return sum(int(t.detach().view(_INTEGERS[t.element_size()]).sum(dtype=torch.int64)) for t in real)
 
 
 def _settings(group: dict[str, Any]) -> Traits:

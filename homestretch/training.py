@@ -14,7 +14,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from homestretch import arguments, checkpoint, plain
-from homestretch.errors import CheckpointError
+from homestretch.errors import CheckpointError, UnsupportedError
 from homestretch.objective import AnyObjective, LeastSquares, Objective
 from homestretch.objective.batch_loss import Compute, Loss, pair
 from homestretch.objective.batches import as_batches
@@ -23,6 +23,7 @@ from homestretch.objective.modes import full_pass_mode
 from homestretch.objective.progressive import Growth
 from homestretch.objective.statistics import tracking_layers
 from homestretch.promotion import cast_floats
+from homestretch.ranks_of_run import Ranks
 from homestretch.running import RECORD, Callback, FitResult, Progress, Run
 from homestretch.same_run import traits
 from homestretch.swap import Never
@@ -85,7 +86,8 @@ def fit(
         dropout: What dropout does in them, ``"off"`` or ``"fixed"``; likewise.
         growth: How the data of the convex phase grow, if it shall begin on a part of them; likewise.
         seed: Decides the order of the mini-batches; that of an objective is its own.
-        out: Folder for the record and a checkpoint after each epoch.
+        out: Folder for the record and a checkpoint after each epoch. Where the objective is spread over the ranks of a process
+            group, every rank writes: rank 0 here, the others into ``rank1``, ``rank2``, ... in it.
         resume: Go on from the checkpoint in ``out``, with the same arguments; only ``epochs`` and ``budget`` may be raised.
         save_every: Seconds of work between two checkpoints, for runs whose epochs are short beside the time that one takes
             to write; the last epoch's is always written.
@@ -104,9 +106,14 @@ def fit(
     callbacks = arguments.functions("callbacks", callbacks)
     save_every, seed = arguments.at_least("save_every", save_every, 0.0), arguments.integer("seed", seed)
     _check_metrics(metrics)
-    _check_out(out, resume)
+    if resume and out is None:
+        raise ValueError("resume needs out, the folder with the checkpoint")
     own = {"batch_size": batch_size, "micro_batch": micro_batch, "mode": mode, "dropout": dropout, "growth": growth}
     objective = _objective(model, loss, data, validation, seed, own)
+    ranks = Ranks.of(objective)
+    folder = None if out is None else ranks.folder(out)
+    with ranks.together("out: looking at the folder"):
+        _check_out(folder, objective, options.get("history"), resume)
     first_optimizer = _first(first, objective.parameters)
     made_of = traits(objective, first_optimizer)
     if second is None:
@@ -123,11 +130,11 @@ def fit(
     if budget is None and epochs is not None:
         optimizer.plan(float(epochs))
     scheduler = _schedule(schedule, first_optimizer)
-    run = Run(model, optimizer, scheduler, out, epochs, budget, callbacks, save_every, made_of)
+    run = Run(model, optimizer, scheduler, folder, epochs, budget, callbacks, save_every, made_of, ranks)
     if resume:
         run.resume()
-    elif out is not None:
-        optimizer.history.continue_at(Path(out) / RECORD)
+    elif folder is not None:
+        optimizer.history.continue_at(folder / RECORD)
     return run.go()
 
 
@@ -141,14 +148,19 @@ def _ends(epochs: int | None, budget: float | None) -> tuple[int | None, float |
     )
 
 
-def _check_out(out: str | os.PathLike[str] | None, resume: bool) -> None:
-    """Refuse a folder that is none, or whose run would be lost."""
+def _check_out(out: Path | None, objective: AnyObjective, history: Any, resume: bool) -> None:
+    """Refuse a folder that is none, whose run would be lost, or that could not hold what the run is."""
     if out is None:
-        if resume:
-            raise ValueError("resume needs out, the folder with the checkpoint")
         return
-    if os.path.exists(out) and not os.path.isdir(out):
+    if history is not None:
+        raise ValueError("history: a run with out keeps its record there, and returns it as result.history: leave out history")
+    if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder, got {out}, which is a file: give another")
+    if any(hasattr(p, "to_local") for p in objective.parameters):
+        raise UnsupportedError(
+            "out: a checkpoint is one file, and these parameters are sharded over several processes: leave out out, loop over "
+            "the epochs of a TwoPhase yourself, and save it by torch.distributed.checkpoint"
+        )
     if not resume and checkpoint.present(out):
         raise CheckpointError(
             f"out: {out} holds the checkpoint of a run, which would be lost: go on with it by resume=True, give another "
@@ -257,6 +269,10 @@ def _on_validation(
         raise ValueError("metrics are evaluated on validation data, and there are none: give validation=(inputs, targets)")
     if data is None or not isinstance(objective, Objective):
         return None
+    try:
+        as_batches(data, batch_size=None, micro_batch=None)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"validation: {error}") from error
 
     def measure() -> dict[str, float]:
         if objective.mode == "train" and tracking_layers(objective.model):

@@ -13,6 +13,7 @@ from torch.optim import Adam
 from homestretch import LeastSquares, Objective, SelfScaledBroyden, TwoPhase, auto
 from homestretch.auto import METHODS, choose
 from homestretch.history import EventRecord
+from homestretch.packing import unpack
 from homestretch.swap import AtEpoch
 
 
@@ -205,6 +206,7 @@ def test_a_reload_keeps_the_choice_whatever_memory_is_at_hand(monkeypatch: pytes
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
     assert resumed.spent == optimizer.spent  # nor is it found out, and paid for, anew how Jacobians are made
 
-    state["param_groups"][0]["two_phase"]["method"] = "Magic"
+    group = state["param_groups"][0]
+    group["two_phase"] = {**unpack(group["two_phase"]), "method": "Magic"}
     with pytest.raises(ValueError, match="'Magic'; this version chooses"):
         two_phase(other, squares(other, 40)).load_state_dict(state)

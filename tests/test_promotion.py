@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -19,7 +21,7 @@ from homestretch import (
 )
 from homestretch import promotion as promotion_module
 from homestretch.decision import Decision
-from homestretch.errors import UnsupportedError
+from homestretch.errors import HomestretchWarning, UnsupportedError
 from homestretch.history import EventRecord
 from homestretch.promotion import CastBatches, Promotion, cast_floats, promote
 from homestretch.two_phase.transitions import go_back
@@ -119,6 +121,24 @@ def test_least_squares_points_are_cast():
     assert function.loss() == before
 
 
+def test_tensors_of_the_loss_are_cast_too():
+    """Class weights stand in no model, and cross entropy takes them in the dtype of its inputs only."""
+    inputs, targets = data()
+    loss = nn.BCEWithLogitsLoss(pos_weight=torch.tensor([0.3]))
+    model = Teacher(3)
+    function = Objective(model, loss, (inputs, (targets > 0.0).float()))
+    with promote(function):
+        assert loss.pos_weight.dtype == torch.float64
+    assert loss.pos_weight.dtype == torch.float32
+    with pytest.warns(HomestretchWarning, match="class weights"):
+        weighted = Objective(
+            nn.Linear(2, 2), nn.CrossEntropyLoss(torch.tensor([1.0, 3.0])), (inputs, (inputs[:, 0] > 0).long())
+        )
+    before = weighted.loss()
+    with promote(weighted):
+        assert weighted.loss() == pytest.approx(before, rel=1e-5)
+
+
 def test_constants_of_the_old_dtype_are_an_error_that_undoes_all():
     model = nn.Linear(2, 1)
     constant = torch.randn(3, 2)
@@ -188,6 +208,42 @@ def test_a_promoted_run_is_resumed_bit_for_bit(tmp_path):
     model, resumed = run(9, out=tmp_path, resume=True)
     assert resumed.loss == whole.loss
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), whole_model.parameters(), strict=True))
+
+
+def promoted(epochs):
+    model, function = objective(batch_size=10)
+    first = torch.optim.Adam(model.parameters())
+    optimizer = TwoPhase(
+        model.parameters(), function, first=first, rule=AtEpoch(1), resort=NoResort(), second=LBFGS, promote=True
+    )
+    for _ in range(epochs):
+        for closure in optimizer.epoch():
+            optimizer.step(closure)
+    return model, optimizer
+
+
+def test_a_promoted_state_is_not_gone_on_with_from_rounded_parameters():
+    """A model in float32 that is loaded before the optimizer takes what float32 holds, and the steps are below that."""
+    model, optimizer = promoted(4)
+    weights, state = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    other, again = promoted(0)
+    other.load_state_dict(weights)
+    with pytest.raises(ValueError, match="load the optimizer first"):
+        again.load_state_dict(state)
+    other, again = promoted(0)
+    again.load_state_dict(state)
+    other.load_state_dict(weights)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
+    again.load_state_dict(state)  # once more, in the convex phase: they stay as they are
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_at_the_swap_nothing_is_rounded_whatever_is_loaded_first():
+    model, optimizer = promoted(1)
+    other, again = promoted(0)
+    other.load_state_dict(model.state_dict())
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
 
 
 def test_a_promoted_state_needs_promotion():

@@ -10,7 +10,7 @@ from torch.optim import SGD, Adam
 
 from homestretch import LBFGS, AtEpoch, LeastSquares, NoResort, Objective, fit
 from homestretch.errors import CheckpointError
-from homestretch.same_run import checksum, traits
+from homestretch.same_run import bit_sum, checksum, traits
 
 
 def network():
@@ -55,6 +55,9 @@ def test_other_data_are_refused(tmp_path):
     inputs, targets = data()
     with pytest.raises(CheckpointError, match="data of the same size hold other values"):
         fit(network(), mse_loss, (inputs, -targets), epochs=4, out=tmp_path, resume=True, **settings())
+    targets[20] += 1.0
+    with pytest.raises(CheckpointError, match="data of the same size hold other values"):
+        fit(network(), mse_loss, (inputs, targets), epochs=4, out=tmp_path, resume=True, **settings())
 
 
 def test_what_decides_nothing_may_change(tmp_path):
@@ -85,3 +88,12 @@ def test_the_checksum_sees_the_ends_of_every_tensor(dtype):
     changed[-1, 0] = ~changed[-1, 0] if dtype is torch.bool else changed[-1, 0] + 1
     assert checksum((values, values)) == checksum((values.clone(), values))
     assert len({checksum((values, values)), checksum((changed, values)), checksum((values, changed))}) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.complex128, torch.int32, torch.bool])
+def test_the_sum_sees_every_sample(dtype):
+    values = torch.arange(12).reshape(4, 3).remainder(2).to(dtype)
+    changed = values.clone()
+    changed[2, 1] = ~changed[2, 1] if dtype is torch.bool else changed[2, 1] + 1
+    assert bit_sum((values, changed)) == bit_sum((values.clone(), changed.T))
+    assert bit_sum((values, values)) != bit_sum((values, changed))

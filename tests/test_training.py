@@ -422,6 +422,8 @@ def test_a_model_of_several_dtypes_is_validated():
         ({"metrics": {"a": 3}, "validation": data()}, TypeError, "metrics must hold functions alone, got 3"),
         ({"metrics": {"loss": mse_loss}, "validation": data()}, ValueError, "metrics: the name 'loss' is taken"),
         ({"metrics": {"a": lambda o, t: None}, "validation": data()}, TypeError, r"metrics\['a'\] must be a number, got None"),
+        ({"validation": (data()[0][:0],) * 2}, ValueError, "^validation: data must hold at least one sample"),
+        ({"validation": data()[0].numpy()}, TypeError, "^validation: data must be a pair of tensors"),
     ],
 )
 def test_what_would_be_ignored_or_fail_is_refused(options, error, message):
@@ -543,6 +545,11 @@ def test_what_belongs_to_an_objective_is_refused_beside_it(extra):
         fit(model, objective, epochs=1, **extra)
     with pytest.raises(ValueError, match="model must be the module"):
         fit(nn.Linear(1, 1), objective, epochs=1)
+
+
+def test_a_record_is_kept_in_one_place(tmp_path):
+    with pytest.raises(ValueError, match=r"history: a run with out keeps its record there"):
+        fit(network(), mse_loss, data(), epochs=3, out=tmp_path / "run", history=History(tmp_path / "own.jsonl"))
 
 
 def test_what_lies_at_the_wrong_place_is_told_where_it_belongs(tmp_path):

@@ -12,12 +12,14 @@ from torch.optim import Optimizer
 
 from homestretch import vectors
 from homestretch.descent.functions import Functions
+from homestretch.descent.intake import check_parameter, check_whole, names_of
 from homestretch.descent.limits import Limits
 from homestretch.descent.stop import StopReason
 from homestretch.descent.watch import Watch
 from homestretch.directions.base import Direction, Memory
 from homestretch.errors import UnsupportedError
 from homestretch.objective.base import Function
+from homestretch.packing import pack, unpack
 from homestretch.pickling import whole_state
 from homestretch.preconditioners import Identity, Inverse, Preconditioner, inverse_for
 from homestretch.vectors import Vector
@@ -99,20 +101,26 @@ class TorchContract(Optimizer):
                 self.state[p]["gradient"] = torch.zeros_like(p) if held is None else held.detach()
             moved = current is None or self._watch.moved(self.memory.parameters)
             self.scalars["fingerprint"] = math.nan if moved else self._fingerprint()
-        return super().state_dict()
+            self.scalars["held"] = names_of(self.state[p] for p in self.memory.parameters)
+        packed = super().state_dict()
+        packed["param_groups"][0][_SCALARS] = pack(self.scalars)
+        return packed
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a state; the next step goes on bit for bit if the parameters are those it was saved with.
 
         Raises:
-            ValueError: If the state is not one of this kind of optimizer, or its parameters differ.
+            ValueError: If the state is not one of this kind of optimizer, its parameters differ, or it lacks vectors.
         """
         groups = state_dict.get("param_groups") or [{}]
         if _SCALARS not in groups[0]:
             raise ValueError("state_dict is not that of a homestretch Descent: was it saved from another optimizer?")
-        saved, own = groups[0][_SCALARS].get("direction"), self.direction.name
+        scalars = unpack(groups[0][_SCALARS])
+        state_dict = {**state_dict, "param_groups": [{**groups[0], _SCALARS: scalars}, *groups[1:]]}
+        saved, own = scalars.get("direction"), self.direction.name
         if saved is not None and saved != own:  # older states do not name it
             raise ValueError(f"the state was saved by the method {saved}, and this is {own}: load it into what wrote it")
+        check_whole(scalars.get("held", ()), state_dict["state"].values())
         self._refuse_other_sign("the state was saved with", groups[0])
         super().load_state_dict(state_dict)
         self._bound = False
@@ -273,20 +281,3 @@ class TorchContract(Optimizer):
 
 def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
     return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
-
-
-def check_parameter(p: Tensor) -> None:
-    """Refuse a parameter that no method of the convex phase can move.
-
-    Raises:
-        ValueError: If it is complex, or shorter than float32.
-    """
-    if p.is_complex():
-        raise ValueError(
-            f"a parameter of shape {tuple(p.shape)} is complex ({p.dtype}): optimise torch.view_as_real of it instead"
-        )
-    if p.dtype in (torch.float16, torch.bfloat16):
-        raise ValueError(
-            f"a parameter of shape {tuple(p.shape)} has dtype {p.dtype}, too short for the steps of a convex phase: keep "
-            "float32 parameters and use autocast inside the closure"
-        )

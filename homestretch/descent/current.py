@@ -151,7 +151,7 @@ class CurrentPoint(TorchContract):
         if saved is None or self._fingerprint() != self.scalars.get("fingerprint", math.nan):
             return False
         for p, g in zip(self.memory.parameters, saved, strict=True):
-            p.grad = g.clone()
+            p.grad = vectors.sharded_like(g.clone(), p)
         self._watch.note(self.memory.parameters)
         self._functions.another = False  # a state knows no objective, only its version
         return True

@@ -141,6 +141,7 @@ class HomeStretch(deepxde.callbacks.Callback):
             if self.stop:
                 self.model.stop_training = True
                 self.stop += _remedy(optimizer)
+                _take_stock(self.model)
 
     def on_train_end(self) -> None:
         """Give the model its own step back, and say why training ended if the convex phase did it."""
@@ -189,6 +190,12 @@ def _check(model: deepxde.Model) -> None:
                 f"external_trainable_variables[{i}] = {variable.tolist()} is not among the optimizer's parameters and would "
                 "never be fitted: make the optimizer of [*model.net.parameters(), ...] with these variables in it"
             )
+
+
+def _take_stock(model: deepxde.Model) -> None:
+    """Bring what DeepXDE tells up to the end: it looks every ``display_every`` steps and after the last one planned."""
+    if model.losshistory.steps[-1] != model.train_state.step:
+        model._test(verbose=0)
 
 
 def _remedy(optimizer: Optimizer) -> str:

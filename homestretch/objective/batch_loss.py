@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
+from torch.utils._pytree import tree_leaves
 
 from homestretch.errors import HomestretchWarning
 
@@ -65,6 +66,22 @@ def pair(model: nn.Module, batch: Any) -> tuple[Any, Any]:
             "returns outputs and targets"
         )
     return model(batch[0]), batch[1]
+
+
+@contextmanager
+def dtypes_explained(model: nn.Module, batch: Any) -> Iterator[None]:
+    """Say which dtypes model and data have where torch only says that two do not agree."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = {str(t.dtype) for t in tree_leaves(batch) if isinstance(t, Tensor) and t.is_floating_point()}
+        own = {str(p.dtype) for p in model.parameters()}
+        if found and found.isdisjoint(own) and ("dtype" in str(error) or "scalar type" in str(error)):
+            error.add_note(
+                f"the model's parameters are {', '.join(sorted(own))} and the data {', '.join(sorted(found))}: cast the data "
+                "or the model, by model.float() or model.double(); a run with promote=True may leave it in float64"
+            )
+        raise
 
 
 def one_number(loss: Any) -> Tensor:

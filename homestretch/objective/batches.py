@@ -29,9 +29,11 @@ class Batches(Protocol):
 
     Attributes:
         batch_size: Samples in a mini-batch.
+        micro_batch: Samples in a piece of a full pass.
     """
 
     batch_size: int
+    micro_batch: int
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -199,6 +201,11 @@ def steps(batches: Batches) -> int:
     """How many mini-batches an epoch has."""
     dropped = getattr(batches, "drop_last", False)
     return len(batches) // batches.batch_size if dropped else -(-len(batches) // batches.batch_size)
+
+
+def pieces(batches: Batches) -> int:
+    """How many micro-batches a full pass has."""
+    return -(-len(batches) // batches.micro_batch)
 
 
 def _of_loader(loader: DataLoader[Any], batch_size: int | None, micro_batch: int | None) -> DatasetBatches:

@@ -19,14 +19,14 @@ from homestretch import arguments, vectors
 from homestretch.cost import CostMeter
 from homestretch.objective.base import trainable
 from homestretch.objective.batch_loss import Loss, check_reduction, no_sync, pair, warn_of_parameters, weighted
-from homestretch.objective.batches import Batches, as_batches
+from homestretch.objective.batches import Batches, as_batches, pieces
 from homestretch.objective.determinism import refuse_random, refuse_random_data
 from homestretch.objective.guards import warn_of_strangers
 from homestretch.objective.minibatch import MiniBatch, share_of_a_step
 from homestretch.objective.modes import DROPOUTS, MODES, training_mode
 from homestretch.objective.products import DatasetProducts
 from homestretch.objective.progressive import Growth
-from homestretch.objective.ranks import sum_gradients, sums, together
+from homestretch.objective.ranks import averages_always, group_of, refuse_uneven, refuse_unlike, sum_gradients, sums, together
 from homestretch.objective.statistics import reestimate, tracking_layers
 
 
@@ -58,9 +58,10 @@ class Objective(DatasetProducts):
             :class:`~homestretch.objective.progressive.Growth`. Whoever runs the phases uses it; this function itself is
             always over all the data.
         compute: ``compute(model, batch) -> (outputs, targets)`` for batches that are not pairs.
-        group: Process group when each rank holds its own part of the data: losses and gradients of full passes are then
-            summed over it, and gradients of mini-batches averaged, unless the model's wrapper (DDP, FSDP) does that. Every rank
-            must make the same number of mini-batches. What is wrong with one rank's data is raised on all.
+        group: Process group when each rank holds its own part of the data, by default that of a model in
+            DDP or FSDP2: losses and gradients of full passes are then summed over it, and gradients of
+            mini-batches averaged, unless the model's wrapper (DDP, FSDP) does that. Every rank must make the same number of
+            mini-batches, from the same parameters. What is wrong with one rank's data is raised on all.
         meter: Where the cost is counted; a new one if not given.
 
     Raises:
@@ -88,6 +89,7 @@ class Objective(DatasetProducts):
             if value not in known:
                 raise ValueError(f"{name} must be one of {known}, got {value!r}")
         check_reduction(loss)
+        group = group_of(model) if group is None else group
         if growth is not None and group is not None:
             raise ValueError("growth: data that are spread over a process group cannot grow, a part would be of one rank's own")
         self.model = model
@@ -105,6 +107,9 @@ class Objective(DatasetProducts):
             self.batches: Batches = as_batches(data, batch_size=batch_size, micro_batch=micro_batch, widen=mode != "train")
         self._step_share = 0.0  # unknown
         self._looked = False  # whether the first loss was looked at
+        self._met = group is None  # whether the ranks were seen to fit together
+        # A sharded model's backward pass leaves the mean over so many ranks in place of the sum.
+        self._averaged = 1 if group is None or not averages_always(model) else dist.get_world_size(group)
         self.make_products(self.parameters, model)
         self.sample_loss = loss
         self.compute = compute or pair
@@ -118,6 +123,7 @@ class Objective(DatasetProducts):
 
     def __call__(self) -> Tensor:
         """The loss over all the data as a 0-d float64 tensor; fills ``.grad``."""
+        self._meet()
         self.zero_grad()
         total: Tensor | float = 0.0
         with self.full_pass(), torch.enable_grad():
@@ -125,14 +131,16 @@ class Objective(DatasetProducts):
                 share = count / self._total
                 loss = self._loss_of(batch, index)
                 self.look_for_strangers(loss)
-                (loss * share).backward()
+                (loss * (share * self._averaged)).backward()
                 total = total + weighted(loss, share)
-        sum_gradients(self.parameters, self.group)
+        if self._averaged == 1:
+            sum_gradients(self.parameters, self.group)
         self.meter.count_gradient(self.portion)
         return torch.tensor(self._sum_over_ranks(float(total)), dtype=torch.float64)
 
     def loss(self) -> float:
         """The loss over all the data by forward passes only."""
+        self._meet()
         total: Tensor | float = 0.0
         with self.full_pass():
             for index, (batch, count) in enumerate(self.batches.full()):
@@ -177,8 +185,10 @@ class Objective(DatasetProducts):
         """Closures for one epoch of mini-batches, in an order that depends on (seed, epoch) alone.
 
         Raises:
-            ValueError: If the ranks of a group have different numbers of mini-batches: they would wait for each other.
+            ValueError: If the ranks of a group have different parameters, or different numbers of mini-batches: they would wait
+                for each other.
         """
+        self._meet()
         if self.group is not None and not self._step_share:
             self._step_share = share_of_a_step(self.batches, self.group, self._device)
         own = len(self.batches)
@@ -202,7 +212,7 @@ class Objective(DatasetProducts):
         part.__dict__.update(self.__dict__)
         part.batches = self.batches.subset(samples, self.seed, draw, skip)
         part._total = self._sum_over_ranks(float(samples))
-        part._step_share = 0.0
+        part._step_share, part._met = 0.0, self.group is None
         part.portion = self.portion * part._total / self._total
         part.version = self.version + 1
         return part
@@ -244,6 +254,14 @@ class Objective(DatasetProducts):
             # Parameters that a wrapper has gathered are others than the shards.
             if self.group is None and not vectors.shard_groups(self.parameters):
                 warn_of_strangers([loss], [*self.parameters, *own], "the loss")
+
+    def _meet(self) -> None:
+        """See once that the ranks fit together; not before there is work, as a state may be loaded until then."""
+        if not self._met:
+            refuse_unlike(self.model, self.parameters, self.group)
+            if self._averaged > 1:
+                refuse_uneven(pieces(self.batches), self.group, self._device)
+            self._met = True
 
     def _forward_loss(self, batch: Any, index: int) -> Tensor:
         """The loss of a micro-batch by a forward pass."""

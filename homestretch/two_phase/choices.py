@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from homestretch.descent.contract import check_parameter
+from homestretch.descent.intake import check_parameter
 from homestretch.objective import AnyObjective, LeastSquares
 from homestretch.resort import Race, Resort
 from homestretch.swap import SwapRule

@@ -122,6 +122,7 @@ class TwoPhase(Accounts):
         if objective is None and self.inspection is not None and self.inspection.mode == "wait":
             raise ValueError("evidence='wait' needs an objective to take Hessian products of")
         self.phase = "first"
+        self.allocated = False
         self.epochs = 0
         self.first_epochs = 0
         self.first_steps = 0
@@ -141,7 +142,7 @@ class TwoPhase(Accounts):
         self.growing = growing(objective)
         self.kept = Kept()
         self.mean = RunningMean(self.trainable, getattr(objective, "group", None))
-        self._iterations = Iterations()
+        self.iterations = Iterations()
         self._closed = 0.0
         use_training_weights(first)
 
@@ -185,7 +186,7 @@ class TwoPhase(Accounts):
                 "after the swap step() needs a closure that computes the loss over all the data and calls backward()"
             )
         loss = self.second.step(self.second_function(closure))
-        self._iterations.copy(self)
+        self.iterations.copy(self)
         return loss
 
     def end_epoch(self, loss: float | None = None, gradient_norm: float | None = None, *, passes: float = 1.0) -> Decision:
@@ -241,6 +242,14 @@ class TwoPhase(Accounts):
         """The method of the convex phase, begun afresh from the current point with what ``first`` has learned."""
         self.convex.start(self.first)
         return self.second
+
+    def allocate(self) -> None:
+        """Let the next :meth:`state_dict` hold a convex phase, too, to load one into.
+
+        torch's distributed checkpoints load only what a state holds already. To go on from one that was saved in the convex
+        phase, call this before ``get_state_dict`` of the state to load into.
+        """
+        self.allocated = True
 
     def second_function(self, closure: Any) -> Any:
         """What the convex phase minimises: the closure, with a weight decay of ``first`` that is part of the loss."""

@@ -1,16 +1,19 @@
 """The state of a TwoPhase, in the form that torch gives an optimizer's state.
 
-Vectors of the convex phase stand beside the first optimizer's, under ``second/NAME``; everything else is a dictionary
-``two_phase`` in the first parameter group. So whatever saves a torch optimizer saves all of it.
+Vectors of the convex phase stand beside the first optimizer's, under ``second/NAME``; everything else is in
+``two_phase`` in the first parameter group (see `homestretch.packing`). So whatever saves a torch optimizer saves all of it.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from homestretch import vectors
 from homestretch.objective import LeastSquares, Objective
+from homestretch.packing import pack, unpack
 from homestretch.swap import Never, default_rule
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ _KEY = "two_phase"
 _WITH_STATE = (Objective, LeastSquares)
 _PREFIX = "second/"
 _KEPT = "kept/parameter"
+_ROUNDED = 1e-6  # squared norms that differ by no more are of one point in two dtypes
 
 
 def save(optimizer: TwoPhase) -> dict[str, Any]:
@@ -50,13 +54,15 @@ def save(optimizer: TwoPhase) -> dict[str, Any]:
     about["kept"] = {"loss": optimizer.kept.loss, "version": optimizer.kept.version}
     for number, kept in zip(_trainable_numbers(optimizer), optimizer.kept.parameters, strict=False):  # none or all
         packed["state"].setdefault(number, {})[_KEPT] = kept
-    if optimizer.phase == "second":
+    if optimizer.allocated:
+        optimizer.prepare_second()
+    if optimizer.phase == "second" or optimizer.allocated:
         second = optimizer.second.state_dict()
         numbers = _trainable_numbers(optimizer)
         for key, entry in second["state"].items():
             packed["state"].setdefault(numbers[key], {}).update({_PREFIX + name: value for name, value in entry.items()})
         about["second"] = {k: v for k, v in second["param_groups"][0].items() if k not in ("params", "param_names")}
-    packed["param_groups"][0][_KEY] = about
+    packed["param_groups"][0][_KEY] = pack(about)
     return packed
 
 
@@ -71,16 +77,17 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
         raise ValueError("state_dict is not that of a TwoPhase: load an optimizer's own state into optimizer.first instead")
     packed = _numbered(packed)
     groups = packed["param_groups"]
-    about = groups[0][_KEY]
+    about = unpack(groups[0][_KEY])
     first_state = {
         k: {n: v for n, v in entry.items() if not n.startswith(_PREFIX) and n != _KEPT} for k, entry in packed["state"].items()
     }
     first_groups = [{k: v for k, v in g.items() if k != _KEY} for g in groups]
     _check_same(optimizer, about)
+    long = _long_values(optimizer, about)
     if optimizer.promotion is not None:
         optimizer.promotion.undo()  # the first optimizer's state is cast to the parameters' dtype
     load_first(optimizer, {"state": {k: v for k, v in first_state.items() if v}, "param_groups": first_groups})
-    optimizer.phase = str(about["phase"])
+    optimizer.phase, optimizer.allocated = str(about["phase"]), False
     optimizer.epochs = int(about["epochs"])
     optimizer.first_epochs = int(about["first_epochs"])
     optimizer.first_steps = int(about["first_steps"])
@@ -107,7 +114,9 @@ def load(optimizer: TwoPhase, packed: dict[str, Any]) -> None:
     optimizer.mean.reset()  # the epoch that it holds a part of is not gone on with
     if about["promoted"] and optimizer.promotion is not None:
         optimizer.promotion.apply(check=False)
-    if "second" in about:
+        if long:
+            vectors.copy_(vectors.locals_of(optimizer.trainable), long)
+    if optimizer.phase == "second":
         numbers = _trainable_numbers(optimizer)
         second_state = {
             key: {n.removeprefix(_PREFIX): v for n, v in packed["state"].get(number, {}).items() if n.startswith(_PREFIX)}
@@ -128,6 +137,27 @@ def _check_same(optimizer: TwoPhase, about: dict[str, Any]) -> None:
         raise ValueError(f"the state was saved {kinds[grew]}, and the objective is {kinds[grows]} now: make it {kinds[grew]}")
     if about["promoted"] and optimizer.promotion is None:
         raise ValueError("the state was saved from a promoted convex phase: make this TwoPhase with promote=True")
+
+
+def _long_values(optimizer: TwoPhase, about: dict[str, Any]) -> list[Tensor]:
+    """The parameters of a promoted convex phase, which going back to their own dtype for a moment would round.
+
+    Raises:
+        ValueError: If those that belong to the state have been rounded already.
+    """
+    if not about["promoted"] or optimizer.promotion is None:
+        return []
+    if optimizer.promotion.active:
+        return vectors.clone(optimizer.trainable)
+    saved = float(unpack(about["second"]["descent"]).get("fingerprint", math.nan))
+    as_long = [p.detach().double() for p in optimizer.trainable]
+    own = vectors.dot(as_long, as_long)
+    if own != saved and math.isclose(own, saved, rel_tol=_ROUNDED):
+        raise ValueError(
+            "the state is of a convex phase in float64, and the model's parameters were rounded to their own dtype when they "
+            "were loaded: load the optimizer first, which makes them long, and then the model"
+        )
+    return []
 
 
 def _stays_in_first(optimizer: TwoPhase, about: dict[str, Any]) -> bool:

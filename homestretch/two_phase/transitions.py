@@ -142,6 +142,7 @@ def _begin_second(optimizer: TwoPhase, decision: Decision, *, raced: bool) -> No
     notes += [note for note in (promoted, settled, decoupled_note(optimizer.first, optimizer.decoupled_decay)) if note]
     values = dict(decision.values) if loss is None else {**decision.values, "exact_loss": loss}
     write_event(optimizer, "swap", "; ".join(notes), values)
+    optimizer.iterations.copy(optimizer)  # those of a race, now: a checkpoint of this epoch shall have them
     if loss is not None and not _on_all_data(optimizer):
         _keep_by_all_data(optimizer, loss)
     spent = optimizer.spent

@@ -11,6 +11,7 @@ from torch.nn.functional import mse_loss
 
 from homestretch import LBFGS, ConjugateGradient, Diagonal, GaussNewtonCG, NewtonCG, Objective, SelfScaledBroyden, StrongWolfe
 from homestretch.errors import UnsupportedError
+from homestretch.packing import unpack
 from homestretch.preconditioners import Inverse
 
 METHODS = {"cg": ConjugateGradient, "lbfgs": lambda p: LBFGS(p, memory=4)}
@@ -71,7 +72,7 @@ def test_the_base_class_has_nothing_to_cast(method):
     train(model, optimizer, 6)
     saved = optimizer.state_dict()
     assert all(t.dtype is torch.float32 for state in saved["state"].values() for t in state.values() if t.is_floating_point())
-    numbers = saved["param_groups"][0]["descent"]
+    numbers = unpack(saved["param_groups"][0]["descent"])
     assert not any(isinstance(value, torch.Tensor) for value in numbers.values())
     fresh = method(network(torch.float32).parameters())
     fresh.load_state_dict(through_a_file(saved))
@@ -430,7 +431,8 @@ def test_the_state_of_another_method_is_refused_by_both_names():
     with pytest.raises(ValueError, match="saved by the method lbfgs, and this is conjugate-gradient"):
         ConjugateGradient(network().parameters()).load_state_dict(through_a_file(state))
     old = through_a_file(state)
-    del old["param_groups"][0]["descent"]["direction"]  # as older versions wrote it
+    numbers = unpack(old["param_groups"][0]["descent"])
+    old["param_groups"][0]["descent"] = {n: v for n, v in numbers.items() if n != "direction"}  # as older versions wrote it
     again = LBFGS(network().parameters())
     again.load_state_dict(old)
     assert again.scalars["iteration"] == 2

@@ -78,6 +78,9 @@ def test_training_ends_with_a_reason_and_gives_the_step_back(model, capsys):
     assert model.train_state.iteration < 1000
     assert "budget" in callback.stop
     assert callback.stop in capsys.readouterr().out
+    state = model.train_state  # at the end, too, and not as it was when DeepXDE last looked, before the first step
+    assert state.best_step == state.step == model.losshistory.steps[-1]
+    assert float(np.sum(state.loss_train)) == pytest.approx(loss_now(model))
     assert model.train_step is own
 
 

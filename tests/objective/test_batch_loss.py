@@ -70,3 +70,15 @@ def test_what_a_loss_could_learn_and_will_not_is_told():
 def test_a_complex_loss_is_refused_with_a_real_one():
     with pytest.raises(TypeError, match=r"real number, got torch.complex64.*abs\(\)\.square"):
         one_number(torch.ones((), dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("use", [lambda f: f(), lambda f: f.loss(), lambda f: next(f.minibatches(1))()])
+def test_dtypes_that_do_not_agree_are_named_with_what_to_do(use):
+    """As after a run with promote=True, or with arrays of numpy's."""
+    data = (torch.ones(3, 2), torch.ones(3, 1))
+    with pytest.raises(RuntimeError) as caught:
+        use(Objective(nn.Linear(2, 1).double(), mse_loss, data))
+    assert "parameters are torch.float64 and the data torch.float32: cast the data" in caught.value.__notes__[0]
+    with pytest.raises(RuntimeError) as caught:
+        use(Objective(nn.Linear(3, 1), mse_loss, data))
+    assert not hasattr(caught.value, "__notes__")  # another error

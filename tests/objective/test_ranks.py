@@ -135,7 +135,23 @@ def broken(rank):
     return {"raised": raised(objective.check_deterministic)}
 
 
-CASES = {f.__name__: f for f in (costs, steps, budgeted, buffered, empty, noisy, augmented, broken)}
+def unlike(rank):
+    """Each rank has drawn its own parameters: two steps are of two different functions."""
+    model = network()
+    with torch.no_grad():
+        model[0].bias += rank
+    objective = Objective(model, mse_loss, data(rank, 15, 30), batch_size=5, group=dist.group.WORLD)
+    return {"raised": [raised(objective), raised(lambda: next(objective.minibatches(1)))]}
+
+
+def ungrouped(rank):
+    """DDP says over which ranks the data are spread: without a sum over them each would go its own way after a swap."""
+    wrapped = nn.parallel.DistributedDataParallel(network())
+    objective = Objective(wrapped, mse_loss, data(rank, 25, 30))
+    return {"loss": float(objective()), "gradient": torch.cat([p.grad.flatten() for p in wrapped.parameters()])}
+
+
+CASES = {f.__name__: f for f in (costs, steps, budgeted, buffered, empty, noisy, augmented, broken, unlike, ungrouped)}
 
 
 def worker(rank, address, results):
@@ -191,6 +207,19 @@ def test_products_are_those_of_one_process(found):
 def test_an_error_of_one_rank_is_raised_on_all(name, messages, found):
     for result, message in zip(found[name], messages, strict=True):
         assert re.match(message, result["raised"], re.DOTALL)
+
+
+def test_ranks_that_begin_at_different_points_are_refused_on_all(found):
+    for result in found["unlike"]:
+        assert all(re.match("ValueError: model: its parameters differ from rank to rank", text) for text in result["raised"])
+
+
+def test_a_data_parallel_model_brings_its_group(found):
+    alone = Objective(network(), mse_loss, data(0, 30, 30))
+    expected = float(alone())
+    for result in found["ungrouped"]:
+        assert result["loss"] == pytest.approx(expected, rel=1e-12)
+        torch.testing.assert_close(result["gradient"], torch.cat([p.grad.flatten() for p in alone.parameters]))
 
 
 def test_one_process_alone_is_rank_0():

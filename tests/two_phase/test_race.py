@@ -116,6 +116,8 @@ def test_a_reload_after_the_race_goes_on_bit_for_bit(setting, run, second, cut):
     fresh.load_state_dict(torch.load(buffer, weights_only=True))
     run(fresh, 3)
     assert same(parameters(fresh), parameters(alone))
+    recorded = [r.iteration for h in (stopped.history, fresh.history) for r in h.of(IterationRecord)]
+    assert recorded == [r.iteration for r in alone.history.of(IterationRecord)]  # those of the race too, once
 
 
 def test_random_numbers_and_buffers_are_safe(run):

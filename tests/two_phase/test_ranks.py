@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
+from torch.distributed import checkpoint
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.nn.functional import mse_loss
-from torch.optim import SGD
+from torch.optim import SGD, Adam
 
 from homestretch import LBFGS, AtEpoch, Objective, TwoPhase
 from homestretch.errors import UnsupportedError
@@ -72,6 +76,58 @@ def sharded(rank):
     return train(model, Objective(model, mse_loss, data(), batch_size=20), AtEpoch(3), evidence=None)
 
 
+def spread(rank):
+    """FSDP2 with the half of the data that is this rank's, whose averages are those of all."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    model, alone = network(), network()
+    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    objective, whole = Objective(model, mse_loss, half(rank), batch_size=10), Objective(alone, mse_loss, data())
+    assert objective.samples == 40
+    assert float(objective()) == pytest.approx(float(whole()), rel=1e-12)
+    for p, q in zip(model.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(p.grad.full_tensor(), q.grad)
+    uneven = Objective(model, mse_loss, data() if rank else half(rank), batch_size=10, micro_batch=10)
+    with pytest.raises(ValueError, match="the ranks have 2, 4 micro-batches"):
+        uneven.loss()
+    return train(model, objective, AtEpoch(3), evidence=None, gradient_norm="probe", probe_samples=20)
+
+
+def resumed(rank):
+    """FSDP2, saved by torch's distributed checkpoints in the convex phase and gone on with in new objects."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    def made():
+        model = network()
+        fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+        first, objective = Adam(model.parameters(), lr=0.01), Objective(model, mse_loss, data(), batch_size=20)
+        return model, TwoPhase(model.parameters(), objective, first=first, second=LBFGS, rule=AtEpoch(3), evidence=None)
+
+    def run(optimizer, epochs):
+        for _ in range(epochs):
+            for closure in optimizer.epoch():
+                optimizer.step(closure)
+
+    (model, optimizer), (other, again) = made(), made()
+    run(optimizer, 6)
+    again.allocate()
+    held, state = (
+        dict(zip(("model", "optimizer"), get_state_dict(*pair), strict=True)) for pair in ((model, optimizer), (other, again))
+    )
+    folder = [tempfile.mkdtemp()] if rank == 0 else [None]
+    dist.broadcast_object_list(folder)
+    checkpoint.save(held, checkpoint_id=folder[0])
+    checkpoint.load(state, checkpoint_id=folder[0])
+    set_state_dict(other, again, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+    run(optimizer, 3)
+    run(again, 3)
+    points = [torch.cat([p.full_tensor().detach().flatten() for p in m.parameters()]) for m in (model, other)]
+    assert torch.equal(*points)
+    return {"records": [r.loss for r in again.history.of(EpochRecord)], "point": points[1]}
+
+
 def settled(rank):
     model = network(norm=True)
     objective = Objective(model, mse_loss, half(rank), micro_batch=10, group=dist.group.WORLD)
@@ -93,7 +149,7 @@ def refused(rank):
     return {"records": [], "point": torch.zeros(1)}
 
 
-CASES = {f.__name__: f for f in (plain, wrapped, sharded, settled, refused)}
+CASES = {f.__name__: f for f in (plain, wrapped, sharded, spread, resumed, settled, refused)}
 
 
 def worker(rank, name, address, results):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from homestretch import vectors
 from homestretch.cost import CostMeter
-from homestretch.objective.batch_loss import Loss, no_sync, one_number
+from homestretch.objective.batch_loss import Loss, dtypes_explained, no_sync, one_number
 from homestretch.objective.batches import Batches
 from homestretch.objective.modes import fix_masks, full_pass_mode, single_samples_explained
 from homestretch.objective.products.choosing import Chooser
@@ -90,7 +90,8 @@ class DatasetProducts(Ways):
 
     def batch_loss(self, batch: Any) -> Tensor:
         """The mean loss of one batch, differentiable."""
-        return one_number(self.sample_loss(*self.compute(self.model, batch)))
+        with dtypes_explained(self.model, batch):
+            return one_number(self.sample_loss(*self.compute(self.model, batch)))
 
     @contextmanager
     def full_pass(self) -> Iterator[None]:
