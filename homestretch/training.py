@@ -115,7 +115,7 @@ def fit(
     with ranks.together("out: looking at the folder"):
         _check_out(folder, objective, options.get("history"), resume)
     first_optimizer = _first(first, objective.parameters)
-    made_of = traits(objective, first_optimizer)
+    made_of = traits(objective, first_optimizer) if folder is not None else {}
     if second is None:
         options["rule"], second = Never(), "auto"
     optimizer = TwoPhase(

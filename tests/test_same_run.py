@@ -97,3 +97,11 @@ def test_the_sum_sees_every_sample(dtype):
     changed[2, 1] = ~changed[2, 1] if dtype is torch.bool else changed[2, 1] + 1
     assert bit_sum((values, changed)) == bit_sum((values.clone(), changed.T))
     assert bit_sum((values, values)) != bit_sum((values, changed))
+
+
+def test_without_a_folder_the_data_are_not_read_for_it(monkeypatch):
+    def reads(*_):
+        raise AssertionError("the data were read for a checkpoint that is never written")
+
+    monkeypatch.setattr("homestretch.same_run.checksum", reads)
+    fit(network(), mse_loss, data(), epochs=1, **settings())

@@ -12,7 +12,7 @@ from benchmarks import bench_rules, bench_swap
 from benchmarks.sciml import ours
 
 PACKAGE = Path(homestretch.__file__).parent
-BESIDE = {"__init__", "arguments", "checkpoint", "device_memory", "errors", "history", "pickling", "plain"}
+BESIDE = {"__init__", "arguments", "checkpoint", "device_memory", "errors", "history", "packing", "pickling", "plain"}
 """Modules that check, describe or keep what was done, and decide nothing."""
 
 
