@@ -104,4 +104,4 @@ def test_without_a_folder_the_data_are_not_read_for_it(monkeypatch):
         raise AssertionError("the data were read for a checkpoint that is never written")
 
     monkeypatch.setattr("homestretch.same_run.checksum", reads)
-    fit(network(), mse_loss, data(), epochs=1, **settings())
+    assert fit(network(), mse_loss, data(), epochs=1, **settings()).epochs == 1
